@@ -1,0 +1,1 @@
+"""Baselines as data: the default roles of each Kubernetes minor, and templates to start from."""

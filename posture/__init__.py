@@ -1,0 +1,5 @@
+"""posture: continuous Kubernetes security posture drift detection."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
