@@ -1,0 +1,294 @@
+"""The kinds that posture reads, in the order in which they are listed, and what is kept of each.
+
+Namespaces come first (a namespace that is missing later relists them once); bindings before the roles they refer to,
+so that a role made in between is never called missing; pods before the policies that protect them, so that a policy
+made together with its pod is never overlooked. Secrets and ConfigMaps are not here: they are never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from posture.model import Content, Key
+
+RBAC = "rbac.authorization.k8s.io"
+ADMISSION = "admissionregistration.k8s.io"
+
+API_RESOURCES = "apiresources"
+"""Not a kind of the API: one object for each resource that discovery names, `deployments.apps`, with its scope."""
+
+# Rewritten by controllers or clients without a change of meaning, large, or holding a whole former object.
+_DROPPED_ANNOTATIONS = frozenset(
+    {
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "deployment.kubernetes.io/revision",
+        "deployment.kubernetes.io/desired-replicas",
+        "deployment.kubernetes.io/max-replicas",
+        "deprecated.daemonset.template.generation",
+        "control-plane.alpha.kubernetes.io/leader",
+    }
+)
+_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind: how the API names it and which fields are kept beside labels, annotations and owner references.
+
+    `keep` are paths below the object. `pod_spec` is the path of a pod specification, whose literal environment
+    values are never kept. `controlled` objects that another one controls
+    keep their owner only: what they run is the owner's template.
+    """
+
+    group: str
+    resource: str
+    kind: str
+    namespaced: bool
+    keep: tuple[str, ...]
+    pod_spec: str = ""
+    controlled: bool = False
+    versions: tuple[str, ...] = ("v1",)
+
+    @property
+    def name(self) -> str:
+        """The GroupResource as Kubernetes prints it: `roles.rbac.authorization.k8s.io`, `pods`."""
+        return f"{self.resource}.{self.group}" if self.group else self.resource
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("", "namespaces", "Namespace", False, ("status.phase",)),
+    Kind(RBAC, "clusterrolebindings", "ClusterRoleBinding", False, ("roleRef", "subjects")),
+    Kind(RBAC, "rolebindings", "RoleBinding", True, ("roleRef", "subjects")),
+    Kind(RBAC, "clusterroles", "ClusterRole", False, ("aggregationRule", "rules")),
+    Kind(RBAC, "roles", "Role", True, ("rules",)),
+    Kind("", "serviceaccounts", "ServiceAccount", True, ("automountServiceAccountToken",)),
+    Kind("", "pods", "Pod", True, ("spec", "status.phase", "status.podIPs", "status.hostIP"), "spec"),
+    Kind(
+        "",
+        "replicationcontrollers",
+        "ReplicationController",
+        True,
+        ("spec.selector", "spec.template"),
+        "spec.template.spec",
+    ),
+    Kind("apps", "replicasets", "ReplicaSet", True, ("spec.selector", "spec.template"), "spec.template.spec", True),
+    Kind("apps", "deployments", "Deployment", True, ("spec.selector", "spec.template"), "spec.template.spec"),
+    Kind("apps", "statefulsets", "StatefulSet", True, ("spec.selector", "spec.template"), "spec.template.spec"),
+    Kind("apps", "daemonsets", "DaemonSet", True, ("spec.selector", "spec.template"), "spec.template.spec"),
+    Kind("batch", "jobs", "Job", True, ("spec.selector", "spec.template"), "spec.template.spec", True),
+    Kind(
+        "batch",
+        "cronjobs",
+        "CronJob",
+        True,
+        ("spec.jobTemplate.spec.template", "spec.suspend"),
+        "spec.jobTemplate.spec.template.spec",
+    ),
+    Kind("", "services", "Service", True, ("spec", "status.loadBalancer")),
+    Kind("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, ("spec",)),
+    Kind(ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", False, ("spec",)),
+    Kind(ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", False, ("spec", "status.typeChecking")),
+    Kind(
+        ADMISSION,
+        "mutatingadmissionpolicybindings",
+        "MutatingAdmissionPolicyBinding",
+        False,
+        ("spec",),
+        versions=("v1", "v1beta1", "v1alpha1"),
+    ),
+    Kind(
+        ADMISSION,
+        "mutatingadmissionpolicies",
+        "MutatingAdmissionPolicy",
+        False,
+        ("spec",),
+        versions=("v1", "v1beta1", "v1alpha1"),
+    ),
+    Kind(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False, ("webhooks",)),
+    Kind(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False, ("webhooks",)),
+)
+BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
+BY_KIND: Mapping[tuple[str, str], Kind] = {(kind.group, kind.kind): kind for kind in KINDS}
+
+CLUSTER_SCOPED: frozenset[str] = frozenset(
+    {
+        "componentstatuses",
+        "namespaces",
+        "nodes",
+        "persistentvolumes",
+        f"mutatingadmissionpolicies.{ADMISSION}",
+        f"mutatingadmissionpolicybindings.{ADMISSION}",
+        f"mutatingwebhookconfigurations.{ADMISSION}",
+        f"validatingadmissionpolicies.{ADMISSION}",
+        f"validatingadmissionpolicybindings.{ADMISSION}",
+        f"validatingwebhookconfigurations.{ADMISSION}",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "apiservices.apiregistration.k8s.io",
+        "selfsubjectreviews.authentication.k8s.io",
+        "tokenreviews.authentication.k8s.io",
+        "selfsubjectaccessreviews.authorization.k8s.io",
+        "selfsubjectrulesreviews.authorization.k8s.io",
+        "subjectaccessreviews.authorization.k8s.io",
+        "certificatesigningrequests.certificates.k8s.io",
+        "clustertrustbundles.certificates.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "storageversions.internal.apiserver.k8s.io",
+        "storageversionmigrations.storagemigration.k8s.io",
+        "ingressclasses.networking.k8s.io",
+        "ipaddresses.networking.k8s.io",
+        "servicecidrs.networking.k8s.io",
+        "runtimeclasses.node.k8s.io",
+        f"clusterroles.{RBAC}",
+        f"clusterrolebindings.{RBAC}",
+        "deviceclasses.resource.k8s.io",
+        "devicetaintrules.resource.k8s.io",
+        "resourceslices.resource.k8s.io",
+        "priorityclasses.scheduling.k8s.io",
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+        "storageclasses.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
+        "volumeattributesclasses.storage.k8s.io",
+        # Checked by the API server, served by no endpoint.
+        "users",
+        "groups",
+        "signers.certificates.k8s.io",
+        "users.authentication.k8s.io",
+        "groups.authentication.k8s.io",
+        "uids.authentication.k8s.io",
+        "userextras.authentication.k8s.io",
+    }
+)
+"""Cluster-scoped resources of Kubernetes itself, 1.33 to 1.36, for folders and for what discovery never lists."""
+
+
+def _pick(source: Any, path: str) -> Any:
+    for part in path.split("."):
+        source = source.get(part) if isinstance(source, Mapping) else None
+    return source
+
+
+def _without_values(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A pod specification without literal environment values: `valueFrom` stays, `value` goes."""
+    kept = dict(spec)
+    for field in _CONTAINERS:
+        if isinstance(kept.get(field), list):
+            kept[field] = [
+                {**container, "env": [{k: v for k, v in var.items() if k != "value"} for var in container["env"]]}
+                if isinstance(container, Mapping) and container.get("env")
+                else container
+                for container in kept[field]
+            ]
+    return kept
+
+
+def _replace(tree: Mapping[str, Any], parts: list[str], change: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
+    head, *rest = parts
+    below = tree.get(head)
+    if not isinstance(below, Mapping):
+        return dict(tree)
+    return {**tree, head: _replace(below, rest, change) if rest else change(below)}
+
+
+def project(kind: Kind, raw: Mapping[str, Any]) -> Content:
+    """What is kept of an object as the API returns it: a new JSON value without identity; `raw` is not changed.
+
+    Shape: `{"labels": {…}, "annotations": {…}, "ownerReferences": [{apiVersion, kind, name, controller}], …}` with
+    the kept fields at their places below the root; empty fields are left out, since absent and empty are equal.
+    """
+    metadata = raw.get("metadata") or {}
+    content: dict[str, Any] = {}
+    if labels := metadata.get("labels"):
+        content["labels"] = labels
+    if annotations := metadata.get("annotations"):
+        kept = {name: text for name, text in annotations.items() if name not in _DROPPED_ANNOTATIONS}
+        if kept:
+            content["annotations"] = kept
+    owners = metadata.get("ownerReferences") or ()
+    if owners:
+        content["ownerReferences"] = [
+            {field: owner[field] for field in ("apiVersion", "kind", "name", "controller") if field in owner}
+            for owner in owners
+        ]
+    if kind.controlled and any(owner.get("controller") for owner in owners):
+        return content
+    for path in kind.keep:
+        value = _pick(raw, path)
+        if value in (None, [], {}, ""):
+            continue
+        *parents, last = path.split(".")
+        place = content
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return _replace(content, kind.pod_spec.split("."), _without_values) if kind.pod_spec else content
+
+
+def manifest(key: Key, content: Content) -> dict[str, Any]:
+    """A projected object as a manifest that `kubectl apply` takes, as far as it was kept."""
+    kind = BY_NAME[key.resource]
+    metadata: dict[str, Any] = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
+    metadata |= {field: content[field] for field in ("labels", "annotations") if field in content}
+    version = f"{kind.group}/{kind.versions[0]}" if kind.group else kind.versions[0]
+    rest = {
+        field: value for field, value in content.items() if field not in ("labels", "annotations", "ownerReferences")
+    }
+    if "roleRef" in rest:
+        rest["roleRef"] = {"apiGroup": RBAC, **rest["roleRef"]}
+    if "subjects" in rest:
+        rest["subjects"] = [
+            subject if subject.get("kind") == "ServiceAccount" else {"apiGroup": RBAC, **subject}
+            for subject in rest["subjects"]
+        ]
+    return {"apiVersion": version, "kind": kind.kind, "metadata": metadata, **rest}
+
+
+def _strings(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _texts(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values()))
+
+
+def malformed(kind: Kind, raw: Mapping[str, Any]) -> str:
+    """What the API server would refuse in the fields that posture judges; "" when nothing.
+
+    Objects from an API server have passed its validation; objects from files have passed nothing.
+    """
+    metadata = raw.get("metadata")
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
+        return "metadata.name is missing"
+    if not isinstance(metadata.get("namespace") or "", str):
+        return "metadata.namespace is not a string"
+    for field in ("labels", "annotations"):
+        if not _texts(metadata.get(field)):
+            return f"metadata.{field} is not a map of strings"
+    if not isinstance(metadata.get("ownerReferences") or [], list):
+        return "metadata.ownerReferences is not a list"
+    if kind.group == RBAC:
+        return _malformed_rbac(raw)
+    return ""
+
+
+def _malformed_rbac(raw: Mapping[str, Any]) -> str:
+    for number, rule in enumerate(raw.get("rules") or []):
+        if not isinstance(rule, Mapping):
+            return f"rules[{number}] is not a rule"
+        for field in ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"):
+            if not _strings(rule.get(field)):
+                return f"rules[{number}].{field} is not a list of strings"
+    for number, subject in enumerate(raw.get("subjects") or []):
+        if not isinstance(subject, Mapping) or not _texts(subject) or not subject.get("name"):
+            return f"subjects[{number}] is not a subject with a name"
+    if "roleRef" in raw and not (
+        isinstance(raw["roleRef"], Mapping)
+        and _texts(raw["roleRef"])
+        and raw["roleRef"].get("name")
+        and raw["roleRef"].get("kind")
+    ):
+        return "roleRef has no kind and name"
+    return ""

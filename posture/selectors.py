@@ -1,0 +1,27 @@
+"""Label selectors. Source: apimachinery pkg/apis/meta/v1 (LabelSelectorAsSelector), pkg/labels/selector.go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+    """Whether labels satisfy a LabelSelector. An empty selector matches everything, None nothing."""
+    if selector is None:
+        return False
+    wanted = selector.get("matchLabels") or {}
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        return False
+    return all(_holds(requirement, labels) for requirement in selector.get("matchExpressions") or ())
+
+
+def _holds(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    key, operator, values = requirement.get("key") or "", requirement.get("operator"), requirement.get("values") or ()
+    if operator == "In":
+        return key in labels and labels[key] in values
+    if operator == "NotIn":  # true where the key is absent
+        return key not in labels or labels[key] not in values
+    if operator == "Exists":
+        return key in labels
+    return operator == "DoesNotExist" and key not in labels

@@ -1,0 +1,73 @@
+"""Text for people. Every name and text from a cluster or a file passes `visible` before it reaches a screen."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+MAX_LENGTH = 4096
+
+# Letters and marks by category, yet nothing is drawn for them: fillers, joiners, variation selectors.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0") | frozenset(
+    chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def visible(text: str, limit: int = MAX_LENGTH) -> str:
+    """Show what cannot be seen: control, bidi, invisible and unassigned characters and lone surrogates, as escapes.
+
+    What a terminal, a browser or a spreadsheet would obey rather than show is exactly what Unicode calls not
+    printable, and a few blank letters. (kubectl's own fix, cli-runtime printers/terminal.go, lets C1 and bidi pass.)
+    Markup of a target format is that format's own business. Longer texts end in `…`.
+    """
+    if not text.isprintable() or not (text.isascii() or _BLANK.isdisjoint(text)):
+        text = "".join(c if c.isprintable() and c not in _BLANK else _escape(c) for c in text[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def count(number: int, singular: str, plural: str = "") -> str:
+    """`1 namespace`, `41 namespaces`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def listed(words: list[str], limit: int = 3) -> str:
+    """`a`, `a and b`, `a, b and c`, `a, b, c and 4 more`."""
+    if len(words) > limit:
+        words = [*words[:limit], f"{len(words) - limit} more"]
+    if len(words) < 2:
+        return "".join(words)
+    return ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def parse_time(text: str) -> datetime:
+    """Read RFC 3339 as the API server writes it, or a plain date (UTC). Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ago(text: str, now: datetime) -> str:
+    """`just now`, `5m ago`, `2h ago`, `3d ago`; the text itself when it is no time."""
+    try:
+        seconds = int((now - parse_time(text)).total_seconds())
+    except ValueError:
+        return visible(text, 40)
+    for size, letter in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{letter} ago"
+    return "just now"
+
+
+def cut(text: str, width: int) -> str:
+    """Shorten to `width` characters, with `…` at the end when something was left out."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
