@@ -1,0 +1,46 @@
+"""RBAC: who can do what, through what. Satisfies `posture.domain.Domain`; pure."""
+
+from __future__ import annotations
+
+from posture.model import Unit
+
+from .aggregate import settle
+from .compare import NAME, compare, doubt, named
+from .defaults import restored, upgraded
+from .edits import agreed, edits, evidence, stakeholders
+from .evaluate import READS, Access, evaluate
+from .match import Matcher, as_change, match, reasons
+from .offline import completed
+from .rules import from_units, minus, permissions, units
+from .sentences import sentence
+
+
+def beyond(given: tuple[Unit, ...], recorded: tuple[Unit, ...]) -> tuple[Unit, ...]:
+    """The units that recorded ones do not cover."""
+    return units(minus(from_units(given), frozenset({from_units(recorded)})))
+
+
+__all__ = [
+    "NAME",
+    "READS",
+    "Access",
+    "Matcher",
+    "agreed",
+    "as_change",
+    "beyond",
+    "compare",
+    "completed",
+    "doubt",
+    "edits",
+    "evaluate",
+    "evidence",
+    "match",
+    "named",
+    "permissions",
+    "reasons",
+    "restored",
+    "sentence",
+    "settle",
+    "stakeholders",
+    "upgraded",
+]

@@ -1,0 +1,243 @@
+"""The semantic difference of two results: who can do what that they could not, through what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Snapshot, Through, Unknown
+
+from . import subjects
+from .evaluate import (
+    CLUSTER_ROLE_BINDINGS,
+    ROLE_BINDINGS,
+    SERVICE_ACCOUNTS,
+    Access,
+    Where,
+    key_of,
+    latent,
+    usable,
+)
+from .rules import EMPTY, Rule, RuleSet, minus, rule_set, units
+
+NAME = "rbac"
+type Peers = Mapping[str, tuple[str, ...]]
+"""{a namespace that is new in live: the namespaces of the baseline that it is judged by}"""
+
+_BINDING_KINDS = {CLUSTER_ROLE_BINDINGS: "ClusterRoleBinding", ROLE_BINDINGS: "RoleBinding"}
+
+
+def default_role(through: Through) -> bool:
+    """Whether Kubernetes itself ships a ClusterRole of this name; such roles get bound by convention later."""
+    name = through.name
+    return through.kind == "ClusterRole" and (
+        name in ("cluster-admin", "admin", "edit", "view")
+        or (name.startswith("system:") and not name.startswith("system:aggregate-to-"))
+    )
+
+
+def named(key: Key) -> str:
+    """An object of this domain for people: `RoleBinding pay/debug`."""
+    kind = _BINDING_KINDS.get(key.resource) or {"serviceaccounts": "ServiceAccount"}.get(key.resource)
+    kind = kind or ("Role" if key.namespace else "ClusterRole")
+    return f"{kind} {key.namespace}/{key.name}" if key.namespace else f"{kind} {key.name}"
+
+
+def doubt(access: Access, subject: str, scope: str, through: Through, other: Snapshot | None = None) -> Gap | None:
+    """The gap that may hide a grant of this subject at this scope; None when everything that counts was read.
+
+    What was not collected on either side by the user's own choice (`-n`) hides nothing of what was asked for: pass
+    the `other` snapshot to leave such gaps out.
+    """
+    snapshot = access.snapshot
+    if through.kind == "ServiceAccount":
+        suspects: Iterable[Gap | None] = (snapshot.gap(SERVICE_ACCOUNTS, scope),)
+    else:
+        suspects = (
+            snapshot.gap(CLUSTER_ROLE_BINDINGS),
+            None if scope == CLUSTER_SCOPE else snapshot.gap(ROLE_BINDINGS, scope),
+            *(
+                access.missing(reference)
+                for where in access.wheres(subject, scope)
+                for reference in access.own(where)
+                if reference not in access.roles
+            ),
+        )
+    for gap in suspects:
+        if gap is None:
+            continue
+        if other is not None and gap.reason == "not collected":
+            twin = other.gap(gap.resource, gap.namespace)
+            if twin is not None and twin.reason == "not collected":
+                continue
+        return gap
+    return None
+
+
+def _renamed(held: RuleSet, old: str, new: str) -> RuleSet:
+    """A rule set with the name of one namespace, where rules name it, replaced by another's."""
+    if not any(rule.names and old in rule.names for rule in held.resources):
+        return held
+    return rule_set(
+        frozenset(
+            Rule(rule.verbs, rule.groups, rule.resources, (rule.names - {old}) | {new})
+            if rule.names and old in rule.names
+            else rule
+            for rule in held.resources
+        ),
+        held.urls,
+        held.opaque,
+    )
+
+
+class _Gains:
+    """What `live` holds beyond `baseline`, subject by subject; hashes first, permissions only where they differ."""
+
+    def __init__(self, baseline: Access, live: Access, peers: Peers) -> None:
+        self.baseline = baseline
+        self.live = live
+        self.peers = peers
+        self._peer_memo: dict[tuple[str, str, str], frozenset[frozenset[RuleSet]]] = {}
+        self.unknown: list[Unknown] = []
+        self.notes: list[Note] = []
+
+    def _agreed(self, subject: str, scope: str) -> Iterator[tuple[str, str, frozenset[RuleSet]]]:
+        """What was agreed for a subject at a scope: once for the baseline, or once for each distinct peer."""
+        here = subjects.namespace_of(subject)
+        new = scope if scope in self.peers else here if here in self.peers else ""
+        if not new:
+            yield "", "", self.baseline.effective(subject, scope)
+            return
+        yielded: set[frozenset[RuleSet]] = set()
+        for peer in self.peers[new]:
+            held = self.baseline.effective(subjects.moved(subject, new, peer), peer if scope == new else scope)
+            if held not in yielded:
+                yielded.add(held)
+                yield new, peer, held
+        if not self.peers[new]:
+            yield "", "", self.baseline.effective(subject, scope)
+
+    def _beyond(self, held: RuleSet, subject: str, scope: str) -> RuleSet:
+        """The permissions that some agreed set lacks; each peer must have had what a new namespace is granted."""
+        gained = EMPTY
+        for new, peer, agreed in self._agreed(subject, scope):
+            mine = minus(_renamed(held, new, peer), agreed) if new else minus(held, agreed)
+            mine = _renamed(mine, peer, new) if new else mine
+            gained = rule_set(gained.resources | mine.resources, gained.urls | mine.urls, gained.opaque | mine.opaque)
+        return gained
+
+    def at(self, where: Where) -> Iterator[Change]:
+        """The changes of one subject at one scope, one for each role reference that grants something new."""
+        subject, scope = where
+        if subject == subjects.GROUP + subjects.MASTERS:
+            return  # bypasses every authorizer: no grant adds to it
+        agreed = None
+        for through, bindings in self.live.own(where).items():
+            held = self.live.roles.get(through)
+            if held is not None:
+                if not self.peers:
+                    agreed = agreed if agreed is not None else self.baseline.effective(subject, scope)
+                    if held in agreed:
+                        continue
+                gained, effective = self._beyond(usable(held, scope, self.live.snapshot), subject, scope), True
+                effective = not latent(gained, self.live.snapshot)
+            else:
+                gained, effective = self._unresolved(where, through)
+            if gained:
+                yield from self._known(where, through, gained, bindings, effective=effective)
+
+    def _unresolved(self, where: Where, through: Through) -> tuple[RuleSet, bool]:
+        """A reference to a role that does not exist, or that a gap hides: what it will hold is the grant itself."""
+        if any(through in self.baseline.own(place) for place in self.baseline.wheres(*where)):
+            return EMPTY, False
+        gap = self.live.missing(through)
+        if gap is not None and gap.reason != "not collected":
+            self.unknown.append(Unknown(NAME, *where, through, gap))
+            return EMPTY, False
+        return rule_set(opaque=frozenset({("role", str(through))})), gap is not None
+
+    def _known(
+        self, where: Where, through: Through, gained: RuleSet, bindings: Collection[Key], *, effective: bool
+    ) -> Iterator[Change]:
+        gap = doubt(self.baseline, *where, through, self.live.snapshot)
+        if gap is not None:
+            self.unknown.append(Unknown(NAME, *where, through, gap))
+            return
+        yield Change(NAME, "loosened", *where, through, units(gained), (), effective, *path(through, bindings))
+
+    def unbound(self) -> Iterator[Change]:
+        """Default roles that nobody is bound to and that hold more than agreed: latent, for whoever gets bound."""
+        for through, held in self.live.roles.items():
+            if not default_role(through) or self.live.bound.get(through):
+                continue
+            agreed = self.baseline.roles.get(through)
+            if agreed is None or agreed is held:
+                continue
+            gained = minus(held, frozenset({agreed}))
+            if gained:
+                subject = subjects.ROLE + through.name
+                yield Change(
+                    NAME, "loosened", subject, CLUSTER_SCOPE, through, units(gained), (), False, *path(through, ())
+                )
+
+
+def path(through: Through, bindings: Collection[Key]) -> tuple[tuple[str, ...], tuple[Key, ...]]:
+    """The way to a role for people, and the objects on it."""
+    role = key_of(through)
+    objects = (*sorted(key for key in bindings if key != role), role)
+    return tuple(named(key) for key in objects), objects
+
+
+def compare(
+    baseline: Access, live: Access, peers: Peers | None = None, within: Collection[Where] | None = None
+) -> Comparison:
+    """What became possible, and what no longer is. `baseline` is what was agreed.
+
+    `peers` say by which namespaces of the baseline a namespace is judged that is new in live. `within` limits the
+    look at gains to some (subject, scope) pairs. compare(a, b) mirrors compare(b, a) when there are no peers.
+    """
+    gains = _Gains(baseline, live, peers or {})
+    losses = _Gains(live, baseline, {})
+    if within is not None:
+        found = [change for where in within for change in gains.at(where)]
+        return Comparison(tuple(sorted(found, key=_order)), (), tuple(gains.unknown))
+    found = [change for where in live.grants for change in gains.at(where)]
+    found += gains.unbound()
+    found += [change.mirrored() for where in baseline.grants for change in losses.at(where)]
+    found += [change.mirrored() for change in losses.unbound()]
+    notes = tuple(sorted(_notes(baseline, live, found)))
+    unknown = tuple(dict.fromkeys(gains.unknown + losses.unknown))
+    return Comparison(tuple(sorted(found, key=_order)), notes, unknown)
+
+
+def _order(change: Change) -> tuple[str, str, str, Through]:
+    return change.direction, change.subject, change.scope, change.through
+
+
+def _notes(baseline: Access, live: Access, changes: Iterable[Change]) -> Iterator[Note]:
+    """What changed without effect: another carrier, a second grant that is gone, parts that can never be used."""
+    if baseline.snapshot.gaps != live.snapshot.gaps:
+        return  # what looks gone may only be unread
+    changed = {(change.subject, change.scope) for change in changes}
+    for where in live.grants:
+        before, after = baseline.own(where), live.own(where)
+        if before == after or where in changed:
+            continue
+        new = [through for through in after if through not in before]
+        gone = [through for through in before if through not in after]
+        for through in new:
+            held = live.roles.get(through)
+            if held is not None and usable(held, where[1], live.snapshot) != held:
+                yield Note(NAME, "inert", *where, f"parts of {through} can never take effect in a namespace")
+        if new and gone:
+            yield Note(NAME, "moved", *where, f"the same as before, through {_list(new)} (was: {_list(gone)})")
+        elif gone:
+            yield Note(NAME, "redundant", *where, f"still held without {_list(gone)}")
+        elif new:
+            yield Note(NAME, "redundant", *where, f"already held without {_list(new)}")
+
+
+def _list(found: Iterable[Through]) -> str:
+    return ", ".join(sorted(str(through) for through in found))
+
+
+__all__ = ["NAME", "compare", "default_role", "doubt", "named", "path"]

@@ -1,0 +1,309 @@
+"""What a snapshot's RBAC objects make possible: own and effective permissions of every subject at every scope.
+
+Sources: pkg/registry/rbac/validation/rule.go (VisitRulesFor, GetRoleReferenceRules, appliesToUser). The authorizer
+uses an aggregated ClusterRole's stored rules; so does this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from posture.kinds import API_RESOURCES, CLUSTER_SCOPED, RBAC
+from posture.layer import Layer
+from posture.model import CLUSTER_SCOPE, Changed, Content, Gap, Key, Snapshot, Through
+
+from . import cloud, subjects
+from .rules import EMPTY, Rule, RuleSet, parse, rule_set
+
+CLUSTER_ROLE_BINDINGS = f"clusterrolebindings.{RBAC}"
+ROLE_BINDINGS = f"rolebindings.{RBAC}"
+CLUSTER_ROLES = f"clusterroles.{RBAC}"
+ROLES = f"roles.{RBAC}"
+SERVICE_ACCOUNTS = "serviceaccounts"
+READS = (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS)
+
+type Where = tuple[str, str]
+"""(subject, scope): the unit that holds permissions. Scope is a namespace, or "*"."""
+
+
+class Grant(NamedTuple):
+    """A binding, read: what it refers to, to whom, where."""
+
+    through: Through
+    scope: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The result: who holds which role where, and what each role holds.
+
+    `roles` are the roles that exist, `grants` the role references and their bindings by (subject, scope), `bound` the
+    bindings of a role reference. A role reference that is in `grants` and not in `roles` is dangling, or in a gap.
+    """
+
+    snapshot: Snapshot
+    roles: Layer[Through, RuleSet]
+    grants: Layer[Where, dict[Through, frozenset[Key]]]
+    bound: Layer[Through, set[Key]]
+    touched: frozenset[Where]
+
+    @property
+    def places(self) -> Collection[Where]:
+        """Every (subject, scope) with a grant."""
+        return self.grants.keys()
+
+    def own(self, where: Where) -> dict[Through, frozenset[Key]]:
+        """The role references granted to a subject at a scope, with their bindings."""
+        return self.grants.get(where) or {}
+
+    def wheres(self, subject: str, scope: str) -> Iterator[Where]:
+        """Where grants count for a subject at a scope: its own and its implicit groups', here and cluster-wide."""
+        for name in (subject, *subjects.implied(subject)):
+            yield name, CLUSTER_SCOPE
+            if scope != CLUSTER_SCOPE:
+                yield name, scope
+
+    def effective(self, subject: str, scope: str) -> frozenset[RuleSet]:
+        """Everything a subject holds at a scope: own, cluster-wide, and through implicit groups."""
+        return frozenset(
+            rules
+            for where in self.wheres(subject, scope)
+            for through in self.own(where)
+            if (rules := self.roles.get(through)) is not None
+        )
+
+    def missing(self, through: Through) -> Gap | None:
+        """The gap that hides the role of a reference which does not resolve; None when it is truly absent."""
+        return self.snapshot.gap(CLUSTER_ROLES if through.kind == "ClusterRole" else ROLES, through.namespace)
+
+
+def role_of(key: Key) -> Through:
+    """What a role, or a ServiceAccount with a cloud identity, is called as something to edit."""
+    kind = {CLUSTER_ROLES: "ClusterRole", ROLES: "Role"}.get(key.resource, "ServiceAccount")
+    return Through(kind, key.namespace, key.name)
+
+
+def key_of(through: Through) -> Key:
+    """The object behind something to edit."""
+    resource = {"ClusterRole": CLUSTER_ROLES, "Role": ROLES}.get(through.kind, SERVICE_ACCOUNTS)
+    return Key(resource, through.namespace, through.name)
+
+
+def grant_of(key: Key, content: Content) -> Grant | None:
+    """What a binding grants; None when its role reference can never resolve."""
+    reference = content.get("roleRef") or {}
+    kind, name = reference.get("kind"), reference.get("name") or ""
+    if kind == "ClusterRole":
+        through = Through("ClusterRole", "", name)
+    elif kind == "Role" and key.namespace:
+        through = Through("Role", key.namespace, name)
+    else:
+        return None
+    found = (subjects.of_subject(subject, key.namespace) for subject in content.get("subjects") or ())
+    return Grant(through, key.namespace or CLUSTER_SCOPE, tuple(dict.fromkeys(name for name in found if name)))
+
+
+def rules_of(key: Key, content: Content) -> RuleSet:
+    """What a role, or a ServiceAccount's annotations, hold."""
+    if key.resource == SERVICE_ACCOUNTS:
+        identities = cloud.identities(content)
+        return rule_set(opaque=frozenset(("assume", name) for name in identities)) if identities else EMPTY
+    return parse(content.get("rules") or ())
+
+
+class _Builder:
+    """One update: forks of the previous layers, copied entry by entry as they change."""
+
+    def __init__(self, previous: Access | None) -> None:
+        self.roles: Layer[Through, RuleSet] = previous.roles.fork() if previous else Layer()
+        self.grants: Layer[Where, dict[Through, frozenset[Key]]] = previous.grants.fork() if previous else Layer()
+        self.bound: Layer[Through, set[Key]] = previous.bound.fork() if previous else Layer()
+        self.touched: set[Where] = set()
+        self._copied: set[Through] = set()
+        self._changed_roles: set[Through] = set()
+
+    def apply(self, change: Changed) -> None:
+        """Take one object's old version out and put its new one in."""
+        key, old, new = change
+        if key.resource in (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS):
+            if old is not None and (grant := grant_of(key, old)):
+                self._revoke(key, grant)
+            if new is not None and (grant := grant_of(key, new)):
+                self._grant(key, grant)
+        elif key.resource in (CLUSTER_ROLES, ROLES):
+            self._set_role(role_of(key), None if new is None else rules_of(key, new))
+        elif key.resource == SERVICE_ACCOUNTS:
+            self._set_identity(key, None if new is None else rules_of(key, new))
+
+    def _set_role(self, through: Through, rules: RuleSet | None) -> None:
+        if rules is not None:
+            self.roles[through] = rules
+        elif through in self.roles:
+            del self.roles[through]
+        self._changed_roles.add(through)
+
+    def _set_identity(self, key: Key, rules: RuleSet | None) -> None:
+        through = role_of(key)
+        grant = Grant(through, key.namespace, (subjects.of_user(f"system:serviceaccount:{key.namespace}:{key.name}"),))
+        if through in self.roles:
+            self._revoke(key, grant)
+            self._set_role(through, None)
+        if rules:
+            self._grant(key, grant)
+            self._set_role(through, rules)
+
+    def _bindings(self, through: Through) -> set[Key]:
+        if through not in self._copied:
+            self._copied.add(through)
+            self.bound[through] = set(self.bound.get(through) or ())
+        return self.bound[through]
+
+    def _grant(self, key: Key, grant: Grant) -> None:
+        self._bindings(grant.through).add(key)
+        for subject in grant.subjects:
+            where = (subject, grant.scope)
+            held = self.grants.get(where) or {}
+            self.grants[where] = held | {grant.through: held.get(grant.through, frozenset()) | {key}}
+            self.touched.add(where)
+
+    def _revoke(self, key: Key, grant: Grant) -> None:
+        self._bindings(grant.through).discard(key)
+        for subject in grant.subjects:
+            where = (subject, grant.scope)
+            held = dict(self.grants[where])
+            held[grant.through] -= {key}
+            if not held[grant.through]:
+                del held[grant.through]
+            if held:
+                self.grants[where] = held
+            else:
+                del self.grants[where]
+            self.touched.add(where)
+
+    def result(self, snapshot: Snapshot) -> Access:
+        """The finished update; whoever holds a role that changed is touched too."""
+        for through in self._changed_roles:
+            for key in self.bound.get(through) or ():
+                content = snapshot.get(key)
+                if content is not None and (grant := grant_of(key, content)):
+                    self.touched.update((subject, grant.scope) for subject in grant.subjects)
+        return Access(snapshot, self.roles, self.grants, self.bound, frozenset(self.touched))
+
+
+def evaluate(snapshot: Snapshot, previous: Access | None = None, changed: Iterable[Changed] = ()) -> Access:
+    """Who holds what. Without `previous` it is an update from nothing.
+
+    `changed` are the differences between the snapshot of `previous` and `snapshot`; the cost follows them. `previous`
+    stays valid and shares its parts.
+    """
+    if previous is None:
+        changed = (Changed(key, None, content) for resource in READS for key, content in snapshot.objects(resource))
+    builder = _Builder(previous)
+    for change in changed:
+        builder.apply(change)
+    return builder.result(snapshot)
+
+
+# What can never take effect ----------------------------------------------------------------------------------------
+
+
+class Scopes:
+    """Which resources live in namespaces, as discovery says, or as Kubernetes ships them where it says nothing."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._found = {key.name: bool(content["namespaced"]) for key, content in snapshot.objects(API_RESOURCES)}
+        self._by_resource: dict[str, list[bool]] = {}
+        for name, namespaced in self._found.items():
+            self._by_resource.setdefault(name.partition(".")[0], []).append(namespaced)
+        # A folder has no discovery, only its CustomResourceDefinitions: there, nothing is known to be absent.
+        self._complete = "pods" in self._found and snapshot.gap(API_RESOURCES) is None
+
+    def namespaced(self, group: str, resource: str) -> bool:
+        """Whether a resource (or the resource of a subresource) lives in namespaces; unknown ones count as if."""
+        base = resource.partition("/")[0]
+        if group == "*":
+            return any(self._by_resource.get(base, [base not in CLUSTER_SCOPED]))
+        name = f"{base}.{group}" if group else base
+        return self._found.get(name, name not in CLUSTER_SCOPED)
+
+    def exists(self, group: str, resource: str) -> bool:
+        """Whether the API serves a resource, or checks it without serving it."""
+        base = resource.partition("/")[0]
+        if not self._complete or base == "*":
+            return True
+        if group == "*":
+            return base in self._by_resource
+        name = f"{base}.{group}" if group else base
+        return name in self._found or name in CLUSTER_SCOPED
+
+
+def scopes(snapshot: Snapshot) -> Scopes:
+    """The Scopes of a snapshot, made once."""
+    found: Scopes = snapshot.cache.setdefault(Scopes, None) or Scopes(snapshot)
+    snapshot.cache[Scopes] = found
+    return found
+
+
+_NO_NAME = frozenset({"create", "list", "deletecollection"})
+
+
+def _usable_in(rule: Rule, namespace: str, found: Scopes) -> Iterator[Rule]:
+    """The parts of a rule that a request inside a namespace can use.
+
+    Cluster-scoped resources never are: their requests carry no namespace, so no RoleBinding is looked at. The one
+    exception is the namespace itself: where its name is in the path, it is the namespace of the request too
+    (apiserver pkg/endpoints/request/requestinfo.go).
+    """
+    by_resources: dict[frozenset[str], set[str]] = {}
+    for group in rule.groups:
+        inside = frozenset(r for r in rule.resources if r == "*" or r.startswith("*/") or found.namespaced(group, r))
+        by_resources.setdefault(inside, set()).add(group)
+    for inside, groups in by_resources.items():
+        if inside:
+            yield rule._replace(groups=frozenset(groups), resources=inside)
+    itself = frozenset(r for r in rule.resources if r.partition("/")[0] == "namespaces")
+    if itself and rule.groups & {"", "*"} and (rule.names is None or namespace in rule.names):
+        verbs = rule.verbs - _NO_NAME
+        if verbs:
+            yield Rule(verbs, rule.groups & {"", "*"}, itself, frozenset({namespace}))
+
+
+def usable(held: RuleSet, scope: str, snapshot: Snapshot) -> RuleSet:
+    """What of a role's rules can take effect where it is bound: in a namespace, no URL and nothing cluster-scoped."""
+    if scope == CLUSTER_SCOPE:
+        return held
+    own = any(r.partition("/")[0] == "namespaces" for rule in held.resources for r in rule.resources)
+    memo = snapshot.cache.setdefault("usable", {})
+    place = (held, scope if own else "")
+    if place not in memo:
+        found = scopes(snapshot)
+        parts = frozenset(part for rule in held.resources for part in _usable_in(rule, scope, found))
+        memo[place] = held if parts == held.resources and not held.urls else rule_set(parts, opaque=held.opaque)
+    result: RuleSet = memo[place]
+    return result
+
+
+def latent(held: RuleSet, snapshot: Snapshot) -> bool:
+    """Whether nothing of a rule set can be used today, because the API serves none of its resources."""
+    if held.urls or held.opaque:
+        return False
+    found = scopes(snapshot)
+    return not any(found.exists(group, r) for rule in held.resources for group in rule.groups for r in rule.resources)
+
+
+__all__ = [
+    "READS",
+    "Access",
+    "Grant",
+    "evaluate",
+    "grant_of",
+    "key_of",
+    "latent",
+    "role_of",
+    "rules_of",
+    "scopes",
+    "usable",
+]

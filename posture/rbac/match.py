@@ -1,0 +1,263 @@
+"""The one matcher of permissions: where a check of this domain holds. The escalation catalogue uses it too.
+
+A check's `match` is a tree of `any` and `all` over permissions, each shaped like a PolicyRule: verbs, apiGroups,
+resources, resourceNames (a name that starts with `$` is a variable: equal wherever it stands), names (`any`: not
+limited to names, the default; `some`: limited or not), or nonResourceURLs, `assume` a cloud identity, or the `role`
+of a reference that does not resolve. A field that is left out holds for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from itertools import chain
+from typing import Any, NamedTuple
+
+from posture.model import CLUSTER_SCOPE, Change, Check, Hit, Through
+
+from .compare import NAME, path
+from .evaluate import Access, Where, latent, usable
+from .rules import EMPTY, Rule, RuleSet, UrlRule, allows, from_units, rule_set, units, url_covers
+
+_UNNAMED_VERBS = frozenset({"create", "list", "watch", "deletecollection"})
+
+
+class Permission(NamedTuple):
+    """One permission of a check, compiled. None is anything."""
+
+    verbs: tuple[str, ...] | None
+    groups: tuple[str, ...] | None
+    resources: tuple[str, ...] | None
+    names: frozenset[str] | None
+    variable: str
+    named: bool
+    urls: tuple[str, ...] | None
+    opaque: tuple[tuple[str, str], ...]
+
+
+class Tree(NamedTuple):
+    """`all` or `any` of permissions and trees."""
+
+    every: bool
+    parts: tuple[Permission | Tree, ...]
+
+    def leaves(self) -> Iterator[Permission]:
+        """Every permission in the tree."""
+        for part in self.parts:
+            if isinstance(part, Tree):
+                yield from part.leaves()
+            else:
+                yield part
+
+    @property
+    def plain(self) -> bool:
+        """Whether one permission is enough."""
+        return (len(self.parts) == 1 or not self.every) and all(
+            part.plain if isinstance(part, Tree) else not part.variable for part in self.parts
+        )
+
+
+def _tuple(value: Any) -> tuple[str, ...] | None:
+    return None if value is None else tuple(value)
+
+
+def _permission(node: Mapping[str, Any]) -> Permission:
+    names = node.get("resourceNames") or ()
+    variable = names[0] if names and names[0].startswith("$") else ""
+    opaque = tuple((word, pattern) for word in ("assume", "role") for pattern in node.get(word) or ())
+    return Permission(
+        _tuple(node.get("verbs")), _tuple(node.get("apiGroups")), _tuple(node.get("resources")),
+        frozenset(names) if names and not variable else None, variable, node.get("names") == "some",
+        _tuple(node.get("nonResourceURLs")), opaque,
+    )  # fmt: skip
+
+
+def compiled(match: Mapping[str, Any]) -> Tree:
+    """The tree of a check's `match`."""
+    every = "all" in match
+    nodes = match["all" if every else "any"]
+    return Tree(every, tuple(compiled(n) if "all" in n or "any" in n else _permission(n) for n in nodes))
+
+
+def _among(wanted: tuple[str, ...] | None, held: frozenset[str]) -> frozenset[str]:
+    """Which of the wanted values a held set allows; all that is held when anything is wanted."""
+    return held if wanted is None else frozenset(value for value in wanted if "*" in held or value in held)
+
+
+def _part(wanted: Permission, rule: Rule) -> Rule | None:
+    """The part of a rule that a permission asks for; None when the rule holds none of it."""
+    verbs, groups = _among(wanted.verbs, rule.verbs), _among(wanted.groups, rule.groups)
+    if not verbs or not groups:
+        return None
+    resources = rule.resources if wanted.resources is None else frozenset(
+        whole for whole in wanted.resources
+        if allows(rule, next(iter(verbs)), next(iter(groups)), *whole.partition("/")[::2],
+                  next(iter(rule.names)) if rule.names else "")
+    )  # fmt: skip
+    names = rule.names
+    if wanted.names is not None:
+        names = wanted.names if names is None else wanted.names & names
+    elif names is not None and not wanted.named and not wanted.variable:
+        # A rule for the empty name allows what asks for no name: to list, or to create.
+        verbs, names = (verbs & _UNNAMED_VERBS, frozenset({""})) if "" in names else (frozenset(), None)
+    if not verbs or not resources or (names is not None and not names):
+        return None
+    return Rule(verbs, groups, resources, names)
+
+
+def part(wanted: Permission, held: RuleSet) -> RuleSet:
+    """What of a rule set a permission asks for."""
+    if wanted.opaque:
+        return rule_set(opaque=frozenset(
+            (word, name) for word, name in held.opaque
+            if any(word == asked and fnmatchcase(name, pattern) for asked, pattern in wanted.opaque)
+        ))  # fmt: skip
+    urls: set[UrlRule] = set()
+    anything = wanted.resources is None and wanted.groups is None and wanted.names is None
+    if wanted.urls is not None or (anything and wanted.urls is None):
+        for rule in held.urls:
+            verbs = _among(wanted.verbs, rule.verbs)
+            paths = (
+                rule.urls
+                if wanted.urls is None
+                else frozenset(path for path in wanted.urls if any(url_covers(pattern, path) for pattern in rule.urls))
+            )
+            if verbs and paths:
+                urls.add(UrlRule(verbs, paths))
+    found = () if wanted.urls is not None else (_part(wanted, rule) for rule in held.resources)
+    return rule_set(frozenset(rule for rule in found if rule), frozenset(urls))
+
+
+type _Names = Mapping[str, frozenset[str] | None]
+
+
+def _solve(
+    node: Permission | Tree, sets: Iterable[RuleSet], names: _Names
+) -> Iterator[tuple[tuple[Permission, ...], _Names]]:
+    """The ways to satisfy a tree: the permissions used, and what its variables may be (None is any name)."""
+    if isinstance(node, Permission):
+        found = [rule for held in sets for rule in part(node, held).resources] if node.variable else []
+        if not node.variable:
+            if any(part(node, held) for held in sets):
+                yield (node,), names
+        elif found:
+            free = any(rule.names is None for rule in found)
+            candidates = None if free else frozenset(chain.from_iterable(rule.names or () for rule in found))
+            bound = names.get(node.variable, None)
+            both = candidates if bound is None else bound if candidates is None else candidates & bound
+            if both is None or both:
+                yield (node,), {**names, node.variable: both}
+    elif not node.every:
+        for below in node.parts:
+            yield from _solve(below, sets, names)
+    else:
+        yield from _solve_all(node.parts, sets, names)
+
+
+def _solve_all(
+    parts: tuple[Permission | Tree, ...], sets: Iterable[RuleSet], names: _Names
+) -> Iterator[tuple[tuple[Permission, ...], _Names]]:
+    if not parts:
+        yield (), names
+        return
+    for used, bound in _solve(parts[0], sets, names):
+        for more, final in _solve_all(parts[1:], sets, bound):
+            yield used + more, final
+
+
+class Matcher:
+    """Checks, compiled, with what was already found out about each rule set."""
+
+    def __init__(self, checks: Iterable[Check]) -> None:
+        self.checks = [(check, compiled(check.match)) for check in checks if check.domain == NAME]
+        self._near: dict[RuleSet, list[int]] = {}
+        self._used: dict[tuple[int, frozenset[RuleSet]], frozenset[Permission]] = {}
+
+    def _candidates(self, held: RuleSet) -> list[int]:
+        """The checks of which a rule set holds some permission."""
+        if held not in self._near:
+            self._near[held] = [
+                number for number, (_, tree) in enumerate(self.checks)
+                if any(part(leaf, held) for leaf in tree.leaves())
+            ]  # fmt: skip
+        return self._near[held]
+
+    def _used_in(self, number: int, effective: frozenset[RuleSet]) -> frozenset[Permission]:
+        """The permissions that take part in some way to satisfy a check, for a subject that holds these sets."""
+        place = (number, effective)
+        if place not in self._used:
+            ways = _solve(self.checks[number][1], effective, {})
+            self._used[place] = frozenset(chain.from_iterable(used for used, _ in ways))
+        return self._used[place]
+
+    def holding(self, held: RuleSet, access: Access, subject: str, scope: str) -> Iterator[tuple[Check, RuleSet]]:
+        """The checks that hold for a subject at a scope by means of one rule set, and the part that makes them."""
+        effective: frozenset[RuleSet] | None = None
+        for number in self._candidates(held):
+            check, tree = self.checks[number]
+            if not _in_place(check.match, subject, scope):
+                continue
+            leaves: Iterable[Permission] = tree.leaves()
+            if not tree.plain:
+                if effective is None:
+                    sets = access.effective(subject, scope)
+                    effective = frozenset(usable(one, scope, access.snapshot) for one in sets) | {held}
+                leaves = self._used_in(number, effective)
+            found = [mine for leaf in leaves if (mine := part(leaf, held))]
+            if found:
+                yield check, _union(found)
+
+
+def _union(sets: list[RuleSet]) -> RuleSet:
+    if len(sets) == 1:
+        return sets[0]
+    return rule_set(
+        frozenset(chain.from_iterable(one.resources for one in sets)),
+        frozenset(chain.from_iterable(one.urls for one in sets)),
+        frozenset(chain.from_iterable(one.opaque for one in sets)),
+    )
+
+
+def _in_place(match: Mapping[str, Any], subject: str, scope: str) -> bool:
+    wanted = match.get("scope")
+    if wanted and (wanted == "cluster") != (scope == CLUSTER_SCOPE):
+        return False
+    if "namespaces" in match and scope not in match["namespaces"]:
+        return False
+    named = match.get("subjects")
+    return not named or any(fnmatchcase(subject, pattern) for pattern in named)
+
+
+def _grants(access: Access, within: Iterable[Where] | None) -> Iterator[tuple[Where, Through, RuleSet]]:
+    for where in access.grants if within is None else within:
+        for through in access.own(where):
+            held = access.roles.get(through)
+            if held is not None:
+                yield where, through, usable(held, where[1], access.snapshot)
+            elif access.missing(through) is None:
+                yield where, through, rule_set(opaque=frozenset({("role", str(through))}))
+
+
+def match(matcher: Matcher, live: Access, within: Iterable[Where] | None = None) -> Iterator[Hit]:
+    """Where checks hold: one hit for each check, subject, scope and role reference."""
+    for where, through, held in _grants(live, within):
+        for check, _ in matcher.holding(held, live, *where):
+            yield Hit(check.id, *where, through)
+
+
+def reasons(matcher: Matcher, change: Change, live: Access) -> list[Check]:
+    """The checks that hold for a subject because of what a change gained."""
+    gained = from_units(change.gained)
+    return [check for check, _ in matcher.holding(gained, live, change.subject, change.scope)]
+
+
+def as_change(matcher: Matcher, live: Access, where: Where, through: Through) -> Change:
+    """All that checks say of one role reference, in the form of a change: what was found is what is gained."""
+    bindings = live.own(where)[through]
+    resolved = live.roles.get(through)
+    held = rule_set(opaque=frozenset({("role", str(through))})) if resolved is None else resolved
+    held = usable(held, where[1], live.snapshot)
+    parts = [mine for _, mine in matcher.holding(held, live, *where)]
+    found = _union(parts) if parts else EMPTY
+    effective = resolved is not None and not latent(found, live.snapshot)
+    return Change(NAME, "loosened", *where, through, units(found), (), effective, *path(through, bindings))

@@ -1,0 +1,312 @@
+"""PolicyRules as sets of permissions: what a rule allows, what it covers, and what one set holds beyond another.
+
+A permission is (verb, group, resource/subresource, name) or (verb, URL). Rules stay factored (four sets, their product
+is the permissions), because a tenant can write a rule of millions of permissions in one object. Sources of the rules:
+k8s.io/kubernetes pkg/apis/rbac/v1/evaluation_helpers.go (what a rule allows) and
+k8s.io/component-helpers auth/rbac/validation/policy_comparator.go (what a rule covers).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import lru_cache
+from itertools import product
+from typing import Any, NamedTuple
+
+from posture.model import Unit
+
+type _Held = Callable[[frozenset[str], Set[str]], Set[str]]
+
+ALL = frozenset({"*"})
+EXPANDED_LIMIT = 5_000
+"""Up to so many permissions are brought into one canonical shape; more stay in the rules' own shape, sorted."""
+
+
+class Rule(NamedTuple):
+    """Permissions on resources: the product of four sets. `names` None is every name, "" among them is no name."""
+
+    verbs: frozenset[str]
+    groups: frozenset[str]
+    resources: frozenset[str]
+    names: frozenset[str] | None
+
+    def size(self) -> int:
+        """How many permissions."""
+        return len(self.verbs) * len(self.groups) * len(self.resources) * len(self.names or (None,))
+
+
+class UrlRule(NamedTuple):
+    """Permissions on URLs of the API server that are no resources."""
+
+    verbs: frozenset[str]
+    urls: frozenset[str]
+
+
+class RuleSet:
+    """The rules of one role, interned: two roles that say the same are one object, compared by identity.
+
+    `opaque` are grants that are no rules: `assume` a cloud identity, or all that a `role` holds which nobody can read.
+    """
+
+    __slots__ = ("__weakref__", "opaque", "resources", "urls")
+
+    def __init__(
+        self, resources: frozenset[Rule], urls: frozenset[UrlRule], opaque: frozenset[tuple[str, str]]
+    ) -> None:
+        self.resources = resources
+        self.urls = urls
+        self.opaque = opaque
+
+    def __bool__(self) -> bool:
+        return bool(self.resources or self.urls or self.opaque)
+
+
+@lru_cache(maxsize=65_536)
+def rule_set(
+    resources: frozenset[Rule] = frozenset(),
+    urls: frozenset[UrlRule] = frozenset(),
+    opaque: frozenset[tuple[str, str]] = frozenset(),
+) -> RuleSet:
+    """The one RuleSet of these rules."""
+    return RuleSet(resources, urls, opaque)
+
+
+EMPTY = rule_set()
+
+
+def _reduced(values: Iterable[str]) -> frozenset[str]:
+    found = frozenset(values)
+    return ALL if "*" in found else found
+
+
+@lru_cache(maxsize=65_536)
+def _resources(values: tuple[str, ...]) -> frozenset[str]:
+    """Resources without those that another of them covers: `*` covers all, `*/scale` every scale."""
+    found = frozenset(values)
+    if "*" in found:
+        return ALL
+    if not any(value.startswith("*/") for value in found):
+        return found
+    return frozenset(v for v in found if v.startswith("*/") or "*/" + v.partition("/")[2] not in found)
+
+
+def _urls(values: Iterable[str]) -> frozenset[str]:
+    """URL patterns with one trailing star each (`/api**` is `/api*`) and none that another covers."""
+    found = {value.rstrip("*") + "*" if value.endswith("*") else value for value in values}
+    return frozenset(v for v in found if not any(v != other and url_covers(other, v) for other in found))
+
+
+def parse(rules: Iterable[Mapping[str, Any]]) -> RuleSet:
+    """The RuleSet of a role's `rules` as the API returns them. A rule with resources and URLs counts as both."""
+    resources: set[Rule] = set()
+    urls: set[UrlRule] = set()
+    for rule in rules:
+        verbs = _reduced(rule.get("verbs") or ())
+        groups, names = _reduced(rule.get("apiGroups") or ()), rule.get("resourceNames")
+        if verbs and groups and rule.get("resources"):
+            held = _resources(tuple(rule["resources"]))
+            resources.add(Rule(verbs, groups, held, frozenset(names) if names else None))
+        if verbs and rule.get("nonResourceURLs"):
+            urls.add(UrlRule(verbs, _urls(rule["nonResourceURLs"])))
+    return rule_set(frozenset(resources), frozenset(urls))
+
+
+# What a rule allows -----------------------------------------------------------------------------------------------
+
+
+def allows(rule: Rule, verb: str, group: str, resource: str, subresource: str, name: str) -> bool:
+    """Whether one rule allows one request (`VerbMatches` … `ResourceNameMatches` of evaluation_helpers.go)."""
+    if not ("*" in rule.verbs or verb in rule.verbs) or not ("*" in rule.groups or group in rule.groups):
+        return False
+    if rule.names is not None and name not in rule.names:
+        return False
+    whole = f"{resource}/{subresource}" if subresource else resource
+    held = rule.resources
+    return "*" in held or whole in held or bool(subresource and f"*/{subresource}" in held)
+
+
+def allows_url(rule: UrlRule, verb: str, path: str) -> bool:
+    """Whether one rule allows one request for a URL that is no resource."""
+    if not ("*" in rule.verbs or verb in rule.verbs):
+        return False
+    return any(url_covers(pattern, path) for pattern in rule.urls)
+
+
+# What a rule covers -----------------------------------------------------------------------------------------------
+
+
+def url_covers(owner: str, path: str) -> bool:
+    """Whether a URL pattern holds another pattern, or a path, entirely (`nonResourceURLCovers`)."""
+    return owner in ("*", path) or (owner.endswith("*") and path.startswith(owner.rstrip("*")))
+
+
+def _star(held: frozenset[str] | None) -> bool:
+    return held is None or "*" in held
+
+
+def _plain(held: frozenset[str], values: Set[str]) -> Set[str]:
+    return held & values
+
+
+def _resource(held: frozenset[str], values: Set[str]) -> Set[str]:
+    stars = {value[2:] for value in held if value.startswith("*/")}
+    if not stars:
+        return held & values
+    return {value for value in values if value in held or value.partition("/")[2] in stars}
+
+
+def _url(held: frozenset[str], values: Set[str]) -> Set[str]:
+    return {value for value in values if any(url_covers(pattern, value) for pattern in held)}
+
+
+# For each field of a rule: which of some values a held set holds, where the set is not all of them.
+_RESOURCE_FIELDS: tuple[_Held, ...] = (_plain, _plain, _resource, _plain)
+_URL_FIELDS: tuple[_Held, ...] = (_plain, _url)
+
+
+def _classes(values: Set[Any], field: int, owners: Sequence[Any], held_of: _Held) -> list[tuple[int, frozenset[Any]]]:
+    """Values grouped by the owners (a bitmask) that hold them in one field. The cost is the size of what is held."""
+    everywhere = 0
+    masks: dict[Any, int] = dict.fromkeys(values, 0)
+    for position, owner in enumerate(owners):
+        if _star(owner[field]):
+            everywhere |= 1 << position
+        else:
+            for value in held_of(owner[field], values):
+                masks[value] |= 1 << position
+    grouped: dict[int, list[Any]] = defaultdict(list)
+    for value, mask in masks.items():
+        grouped[mask | everywhere].append(value)
+    return [(mask, frozenset(group)) for mask, group in grouped.items()]
+
+
+def _beyond[AnyRule: (Rule, UrlRule)](
+    rule: AnyRule, owners: Iterable[AnyRule], fields: tuple[_Held, ...]
+) -> list[AnyRule]:
+    """The permissions of a rule that no single owner holds, as disjoint rules; `[]` when all are held.
+
+    Every permission is held by one owner or by none (`Covers`), so values that the same owners hold in a field need
+    one look together: the cost follows the number of such classes, never the number of permissions.
+    """
+    values: list[Set[Any]] = [frozenset({None}) if field is None else field for field in rule]
+    near = [
+        owner
+        for owner in owners
+        if all(_star(held) or of(held or ALL, wanted) for held, wanted, of in zip(owner, values, fields, strict=True))
+    ]
+    if not near:
+        return [rule]
+    dimensions = [_classes(wanted, field, near, fields[field]) for field, wanted in enumerate(values)]
+    left = []
+    for cell in product(*dimensions):
+        mask = -1
+        for owners_of_class, _ in cell:
+            mask &= owners_of_class
+        if not mask:
+            parts: list[Any] = [None if field is None else group for field, (_, group) in zip(rule, cell, strict=True)]
+            left.append(type(rule)(*parts))
+    return left
+
+
+@lru_cache(maxsize=65_536)
+def minus(held: RuleSet, owners: frozenset[RuleSet]) -> RuleSet:
+    """What a rule set holds that none of the owners' rules holds."""
+    if held in owners:
+        return EMPTY
+    rules = {rule for owner in owners for rule in owner.resources}
+    url_rules = {rule for owner in owners for rule in owner.urls}
+    return rule_set(
+        frozenset(rest for rule in held.resources - rules for rest in _beyond(rule, rules, _RESOURCE_FIELDS)),
+        frozenset(rest for rule in held.urls - url_rules for rest in _beyond(rule, url_rules, _URL_FIELDS)),
+        held.opaque.difference(*(owner.opaque for owner in owners)),
+    )
+
+
+# Units: the same in plain JSON --------------------------------------------------------------------------------------
+
+
+def _expand(rules: Iterable[Rule]) -> set[tuple[str, str, str, str | None]]:
+    """Single permissions, without those that another of them covers."""
+    found = {cell for r in rules for cell in product(r.verbs, r.groups, r.resources, r.names or (None,))}
+    wide = [cell for cell in found if "*" in cell[:3] or cell[2].startswith("*/") or cell[3] is None]
+
+    def covered(cell: tuple[str, str, str, str | None]) -> bool:
+        verb, group, resource, name = cell
+        return any(
+            other != cell
+            and other[0] in ("*", verb)
+            and other[1] in ("*", group)
+            and other[2] in ("*", resource, "*/" + resource.partition("/")[2])
+            and other[3] in (None, name)
+            for other in wide
+        )
+
+    if len(wide) == len(found) and not any("*" in cell[:3] or cell[2].startswith("*/") for cell in found):
+        return found
+    return {cell for cell in found if not covered(cell)}
+
+
+def _merged(cells: set[tuple[str, str, str, str | None]]) -> list[Rule]:
+    """Single permissions as few rules: verbs, then resources, then names, then groups are drawn together."""
+    verbs: dict[Any, set[str]] = defaultdict(set)
+    for verb, group, resource, name in cells:
+        verbs[group, resource, name].add(verb)
+    resources: dict[Any, set[str]] = defaultdict(set)
+    for (group, resource, name), v in verbs.items():
+        resources[frozenset(v), group, name].add(resource)
+    names: dict[Any, set[str]] = defaultdict(set)
+    for (v, group, name), r in resources.items():
+        names[v, group, frozenset(r), name is None].add(name)
+    groups: dict[Any, set[str]] = defaultdict(set)
+    for (v, group, r, _), n in names.items():
+        groups[v, r, None if None in n else frozenset(n)].add(group)
+    return [Rule(v, frozenset(g), r, n) for (v, r, n), g in groups.items()]
+
+
+def units(held: RuleSet) -> tuple[Unit, ...]:
+    """A rule set in PolicyRule's own shape, sorted: one canonical form for one set of permissions."""
+    rules: Iterable[Rule] = held.resources
+    if sum(rule.size() for rule in rules) <= EXPANDED_LIMIT:
+        rules = _merged(_expand(rules))
+    found: list[dict[str, list[str]]] = []
+    for rule in rules:
+        unit = {"apiGroups": sorted(rule.groups), "resources": sorted(rule.resources), "verbs": sorted(rule.verbs)}
+        if rule.names is not None:
+            unit["resourceNames"] = sorted(rule.names)
+        found.append(unit)
+    by_url: dict[str, set[str]] = defaultdict(set)
+    for url in held.urls:
+        for path in url.urls:
+            by_url[path] |= url.verbs
+    by_verbs: dict[frozenset[str], set[str]] = defaultdict(set)
+    for path, verbs in by_url.items():
+        by_verbs[_reduced(verbs)].add(path)
+    found += [{"nonResourceURLs": sorted(paths), "verbs": sorted(verbs)} for verbs, paths in by_verbs.items()]
+    found += [{word: [name]} for word, name in held.opaque]
+    return tuple(sorted(found, key=lambda unit: sorted(unit.items())))
+
+
+def from_units(given: Iterable[Unit]) -> RuleSet:
+    """The rule set of units."""
+    given = list(given)
+    opaque = frozenset((word, name) for unit in given for word in ("assume", "role") for name in unit.get(word, ()))
+    parsed = parse(given)
+    return rule_set(parsed.resources, parsed.urls, opaque)
+
+
+def permissions(given: Iterable[Unit]) -> Iterator[dict[str, str]]:
+    """Every single permission, in the keys that `explain access --batch` takes; made one after another."""
+    for unit in given:
+        for path in unit.get("nonResourceURLs", ()):
+            yield from ({"verb": verb, "path": path} for verb in unit["verbs"])
+        for word in ("assume", "role"):
+            yield from ({word: name} for name in unit.get(word, ()))
+        names: Iterable[str | None] = unit.get("resourceNames") or (None,)
+        verbs = unit.get("verbs", ())
+        for group, whole, verb, name in product(unit.get("apiGroups", ()), unit.get("resources", ()), verbs, names):
+            resource, _, subresource = whole.partition("/")
+            one = {"verb": verb, "apiGroup": group, "resource": resource}
+            if subresource:
+                one["subresource"] = subresource
+            yield one if name is None else one | {"name": name}
