@@ -1,0 +1,227 @@
+"""What was agreed, and how a live cluster is measured against it.
+
+The agreed state is an approved snapshot, files that bound what a namespace (or the cluster) may hold, or both: what
+either agrees to is agreed. Where neither speaks there is no baseline yet: nothing is called drift there, and what is
+reported are the checks that hold beyond what Kubernetes itself ships.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from posture.domain import Domain, Where
+from posture.kinds import API_RESOURCES
+from posture.model import (
+    CLUSTER_SCOPE,
+    Change,
+    Changed,
+    Content,
+    Gap,
+    Hit,
+    Key,
+    Snapshot,
+    Through,
+    Unknown,
+    differences,
+)
+from posture.selectors import matches
+
+NAMESPACES = "namespaces"
+type Place = tuple[str, str, Through]
+"""(subject, scope, through): what identifies a change within its domain"""
+type Objects = tuple[tuple[Key, Content], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A file that says what may be held: in every namespace that a selector picks, or cluster-wide (None).
+
+    Objects of namespaced kinds without a namespace stand for one in each selected namespace.
+    """
+
+    title: str
+    selector: Mapping[str, Any] | None
+    objects: Objects
+
+    def scopes(self, snapshot: Snapshot) -> frozenset[str]:
+        """The scopes that it speaks for."""
+        if self.selector is None:
+            return frozenset({CLUSTER_SCOPE})
+        return frozenset(
+            key.name for key, content in snapshot.objects(NAMESPACES)
+            if matches(self.selector, content.get("labels") or {})
+        )  # fmt: skip
+
+    def over(self, base: Snapshot, scopes: Iterable[str], namespaced: Collection[str]) -> Snapshot:
+        """A snapshot that holds what the file says and, so that references resolve, the roles of `base`."""
+        found: list[tuple[Key, Content]] = []
+        for key, content in self.objects:
+            if key.resource in namespaced and not key.namespace:
+                found += [(key._replace(namespace=scope), content) for scope in sorted(scopes)]
+            else:
+                found.append((key, content))
+        index = {name: entries for name, entries in base.index.items() if name.startswith("clusterroles.")}
+        return replace(base, index=index, gaps=(), cache={}).replaced(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """All that was agreed: snapshots (the first holds the agreed versions of objects) and bounds.
+
+    `shipped` are the default objects of the live server's minor.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    bounds: tuple[Bound, ...]
+    shipped: Objects
+    growth: Literal["like-peers", "review"] = "like-peers"
+    peer_labels: tuple[str, ...] | None = ()
+    """The keys whose values make namespaces peers; None where new namespaces are not looked at (a diff)."""
+
+
+def known_namespaces(snapshot: Snapshot) -> frozenset[str]:
+    """The namespaces of a snapshot: listed ones, and those that hold an object (a folder may list none)."""
+    listed = (name for _, name in snapshot.index.get(NAMESPACES, {}))
+    return frozenset(listed) | {ns for entries in snapshot.index.values() for ns, _ in entries if ns}
+
+
+def peers(before: Snapshot, live: Snapshot, agreed: Agreed) -> dict[str, tuple[str, ...]]:
+    """By which namespaces of a baseline each new namespace is judged: those with its labels on the agreed keys."""
+    if agreed.peer_labels is None:
+        return {}
+    keys = agreed.peer_labels
+    old = known_namespaces(before)
+
+    def labels(snapshot: Snapshot, name: str) -> tuple[str | None, ...]:
+        content = snapshot.get(Key(NAMESPACES, "", name)) or {}
+        return tuple((content.get("labels") or {}).get(key) for key in keys)
+
+    alike: dict[tuple[str | None, ...], list[str]] = {}
+    if agreed.growth == "like-peers":
+        for name in sorted(old):
+            if name != "default" and not name.startswith("kube-"):
+                alike.setdefault(labels(before, name), []).append(name)
+    return {name: tuple(alike.get(labels(live, name), ())) for name in sorted(known_namespaces(live) - old)}
+
+
+class Yardstick:
+    """One domain's agreed state, made once for a run: says what a live result gained beyond it."""
+
+    def __init__(self, domain: Domain, matcher: Any, live: Any, agreed: Agreed, namespaced: Collection[str]) -> None:
+        self.domain = domain
+        self.matcher = matcher
+        snapshot: Snapshot = live.snapshot
+        self.approved: list[tuple[Any, dict[str, tuple[str, ...]]]] = []
+        for approved in agreed.snapshots:
+            judged_by = peers(approved, snapshot, agreed)
+            if approved.version != snapshot.version:
+                approved = domain.upgraded(approved, agreed.shipped)  # noqa: PLW2901 - the same state, read for today
+            self.approved.append((self._near(live, approved), judged_by))
+        if not agreed.snapshots:
+            self.shipped = domain.evaluate(_only(snapshot, agreed.shipped))
+            self.restored = self._near(live, domain.restored(snapshot, agreed.shipped))
+            self.shipped_hits = frozenset(domain.match(matcher, self.shipped))
+        base = agreed.snapshots[0] if agreed.snapshots else self.shipped.snapshot
+        self.bounds: list[tuple[frozenset[str], Any]] = []
+        for bound in agreed.bounds:
+            scopes = bound.scopes(snapshot)
+            if scopes:
+                self.bounds.append((scopes, domain.evaluate(bound.over(base, scopes, namespaced))))
+
+    def _near(self, live: Any, snapshot: Snapshot) -> Any:
+        """The result of a snapshot that differs little from live: an update of it."""
+        changed = [
+            Changed(key, live.snapshot.get(key), snapshot.get(key))
+            for key, _, _ in differences(live.snapshot.index, snapshot.index, self.domain.READS)
+        ]
+        return self.domain.evaluate(snapshot, live, changed)
+
+    @property
+    def baseline(self) -> Any:
+        """The result whose snapshot holds the agreed versions of objects."""
+        return self.approved[0][0] if self.approved else self.restored
+
+    def gains(self, live: Any, within: Collection[Where] | None = None) -> tuple[dict[Place, Change], list[Unknown]]:
+        """What live gained beyond all that was agreed, by (subject, scope, through), and what cannot be said."""
+        found, unknown = self._hits(live, within) if not self.approved else ({}, [])
+        for number, (approved, judged_by) in enumerate(self.approved):
+            mine, doubts = self._beyond(approved, judged_by, live, within)
+            found = self._shared(found, mine, found) if number else mine
+            unknown += doubts
+        for scopes, result in self.bounds:
+            places = [where for where in (live.places if within is None else within) if where[1] in scopes]
+            mine = {change.where: change for change in self.domain.compare(result, live, None, places).changes}
+            inside = {where: change for where, change in found.items() if where[1] in scopes}
+            found = self._shared(found, mine, inside) if self.approved else found | mine
+        return found, unknown
+
+    def _beyond(
+        self, approved: Any, judged_by: dict[str, tuple[str, ...]], live: Any, within: Collection[Where] | None
+    ) -> tuple[dict[Place, Change], list[Unknown]]:
+        """What live gained beyond one approved state."""
+        comparison = self.domain.compare(approved, live, judged_by, within)
+        found = {change.where: change for change in comparison.changes if change.direction == "loosened"}
+        unknown = list(comparison.unknown)
+        gap: Gap | None = live.snapshot.gap(NAMESPACES) or approved.snapshot.gap(NAMESPACES)
+        if gap is not None and gap.reason != "not collected":
+            # Which namespaces are new cannot be said, nor by which peers they would be judged.
+            for where in [where for where in found if where[1] in judged_by]:
+                del found[where]
+                unknown.append(Unknown(self.domain.NAME, *where, gap))
+        return found, unknown
+
+    def _shared(
+        self, found: dict[Place, Change], other: dict[Place, Change], places: dict[Place, Change]
+    ) -> dict[Place, Change]:
+        """Gains, of which those at `places` are only what was gained beyond another agreed state too."""
+        result = {where: change for where, change in found.items() if where not in places}
+        for where, change in places.items():
+            both = self._both(change, other.get(where))
+            if both is not None:
+                result[where] = both
+        return result
+
+    def _both(self, one: Change, other: Change | None) -> Change | None:
+        """What was gained beyond two agreed states."""
+        if other is None:
+            return None
+        shared = self.domain.beyond(one.gained, self.domain.beyond(one.gained, other.gained))
+        return replace(one, gained=shared) if shared else None
+
+    def _hits(self, live: Any, within: Collection[Where] | None) -> tuple[dict[Place, Change], list[Unknown]]:
+        """No baseline yet: default objects that grant more than is shipped, and checks that hold beyond that."""
+        comparison = self.domain.compare(self.restored, live, None, within)
+        found = {change.where: change for change in comparison.changes if change.direction == "loosened"}
+        places = {
+            (hit.subject, hit.scope, hit.through) for hit in self.domain.match(self.matcher, live, within)
+            if hit not in self.shipped_hits
+        }  # fmt: skip
+        for subject, scope, through in places:
+            found[subject, scope, through] = self.domain.as_change(self.matcher, live, (subject, scope), through)
+        spoken = {scope for scopes, _ in self.bounds for scope in scopes}
+        return {where: change for where, change in found.items() if change.scope not in spoken}, list(
+            comparison.unknown
+        )
+
+    def standing(self, live: Any, drifted: Collection[Place]) -> list[Place]:
+        """Where checks hold that held when the baseline was approved: agreed, counted, never opened."""
+        if not self.approved:
+            return []
+        before: frozenset[Hit] = frozenset(self.domain.match(self.matcher, self.baseline))
+        hits = (hit for hit in self.domain.match(self.matcher, live) if hit in before)
+        return sorted({(hit.subject, hit.scope, hit.through) for hit in hits} - set(drifted))
+
+    def doubt(self, live: Any, subject: str, scope: str, through: Through) -> Gap | None:
+        """The gap, on either side, because of which a finding cannot be called gone."""
+        found = self.domain.doubt(live, subject, scope, through, self.baseline.snapshot)
+        for approved, _ in self.approved:
+            found = found or self.domain.doubt(approved, subject, scope, through, live.snapshot)
+        return found
+
+
+def _only(live: Snapshot, objects: Sequence[tuple[Key, Content]]) -> Snapshot:
+    """A cluster of nothing but some objects, with the API of the live one."""
+    index = {API_RESOURCES: live.index.get(API_RESOURCES, {})}
+    return replace(live, index=index, gaps=(), cache={}).replaced(objects)

@@ -1,0 +1,186 @@
+"""Which object's change made a gain, who made it, and the checked way back.
+
+Generic over domains: swap one object, evaluate the update, compare again. What a swap takes away was caused by that
+object; a swap that takes everything away and opens nothing is the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from posture.domain import Domain
+from posture.model import Cause, Change, Changed, Edit, Entry, Fix, Key, Manager, Snapshot
+from posture.text import listed
+
+from .agreed import Place, Yardstick
+
+UPGRADE = "server version"
+_SHOWN = 20
+CONTROLLERS = frozenset({"clusterrole-aggregation-controller"})
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is left of gains when some objects are swapped: by where, None for a place that was not touched."""
+
+    changed: tuple[Changed, ...]
+    touched: frozenset[tuple[str, str]]
+    left: Mapping[Place, Change]
+    result: Any
+
+    def removes(self, change: Change, domain: Domain) -> bool:
+        """Whether some of a gain is gone."""
+        if change.where[:2] not in self.touched:
+            return False
+        left = self.left.get(change.where)
+        return left is None or bool(domain.beyond(change.gained, left.gained))
+
+    def clears(self, change: Change) -> bool:
+        """Whether all of a gain is gone."""
+        return change.where[:2] in self.touched and change.where not in self.left
+
+
+def actor(entry: Entry | None) -> Manager | None:
+    """The field manager that wrote last, of those that clients choose; a claim, never an identity."""
+    if entry is None:
+        return None
+    rows = [
+        Manager(name, operation, time, tuple(fields)) for name, operation, time, fields in orjson.loads(entry.managers)
+    ]
+    mine = [row for row in rows if row.name not in CONTROLLERS]
+    return max(mine or rows, key=lambda row: (row.time, row.name), default=None)
+
+
+class Investigation:
+    """Causes and fixes of one domain's gains in one run; each swap is tried once."""
+
+    def __init__(
+        self, yardstick: Yardstick, live: Any, gains: Mapping[Place, Change], shipped: Collection[Key]
+    ) -> None:
+        self.yardstick = yardstick
+        self.domain = yardstick.domain
+        self.live = live
+        self.gains = gains
+        self.shipped = shipped
+        self._tried: dict[tuple[Key, ...], Trial] = {}
+
+    # Causes ---------------------------------------------------------------------------------------------------------
+
+    def causes(self, change: Change) -> tuple[Cause, ...]:
+        """The objects whose change made a gain: each alone takes some of it away when it is put back."""
+        differing = self._differing(change)
+        found = [key for key in differing if self._back(key).removes(change, self.domain)]
+        if not found:
+            found = differing if len(differing) <= 1 else [k for k in differing if self._alone(k, change)] or differing
+        if not found:
+            # Nothing differs: there is no baseline yet, or a newer server reads the same objects otherwise.
+            found = [key for key in change.evidence if self.live.snapshot.entry(key) is not None][:1]
+        return tuple(self.cause(key) for key in found)
+
+    def _differing(self, change: Change) -> list[Key]:
+        before, after = self.yardstick.baseline.snapshot, self.live.snapshot
+        found = []
+        for key in dict.fromkeys(self.domain.evidence(self.live, change)):
+            old, new = before.entry(key), after.entry(key)
+            if (old and old.digest) != (new and new.digest):
+                found.append(key)
+        return found
+
+    def _back(self, *keys: Key) -> Trial:
+        """The trial in which some objects are as agreed."""
+        if keys not in self._tried:
+            before, after = self.yardstick.baseline.snapshot, self.live.snapshot
+            self._tried[keys] = self._trial(tuple(Changed(key, after.get(key), before.get(key)) for key in keys))
+        return self._tried[keys]
+
+    def _trial(self, changed: tuple[Changed, ...]) -> Trial:
+        snapshot: Snapshot = self.live.snapshot
+        settled = self.domain.settle(snapshot, changed)
+        after = snapshot.replaced((one.key, one.new) for one in settled)
+        result = self.domain.evaluate(after, self.live, settled)
+        left, _ = self.yardstick.gains(result, result.touched)
+        return Trial(changed, result.touched, left, result)
+
+    def _alone(self, key: Key, change: Change) -> bool:
+        """Whether this object's new version alone, on the agreed state, makes some of the gain."""
+        if not self.yardstick.approved:
+            return False
+        approved = self.yardstick.baseline
+        swap = (Changed(key, approved.snapshot.get(key), self.live.snapshot.get(key)),)
+        settled = self.domain.settle(approved.snapshot, swap)
+        after = approved.snapshot.replaced((one.key, one.new) for one in settled)
+        result = self.domain.evaluate(after, approved, settled)
+        found = self.domain.compare(approved, result, None, result.touched).changes
+        return any(one.where == change.where for one in found)
+
+    def cause(self, key: Key) -> Cause:
+        """What happened to an object between the agreed state and now, and who says to have done it."""
+        before, after = self.yardstick.baseline.snapshot, self.live.snapshot
+        old, new = before.entry(key), after.entry(key)
+        if new is None:
+            return Cause(key, "deleted")
+        manager = actor(new)
+        name, time = (manager.name, manager.time) if manager else ("", new.created)
+        if key in self.shipped and before.version != after.version and name in ("", "kube-apiserver"):
+            return Cause(key, UPGRADE, f"Kubernetes {before.version} → {after.version}", time)
+        if old is None or old.digest == new.digest:
+            return Cause(key, "created", name, new.created or time)
+        return Cause(key, "changed", name, time)
+
+    # Fixes ----------------------------------------------------------------------------------------------------------
+
+    def fix(self, change: Change, causes: Sequence[Cause]) -> tuple[Fix | None, str]:
+        """The checked way back, or None and why there is none. The first that breaks nothing else wins."""
+        spare: Fix | None = None
+        reason = "nothing that posture can edit takes it away"
+        for text, trial in self._ways(change, causes):
+            if not trial.clears(change):
+                reason = f"{text}: it would still be possible"
+                continue
+            if self._opens(trial):
+                reason = f"{text}: it would open something else"
+                continue
+            fix = Fix(text, tuple(Edit(one.key, one.new) for one in trial.changed), self._breaks(trial))
+            if not fix.breaks:
+                return fix, ""
+            spare = spare or fix
+        return spare, "" if spare else reason
+
+    def _ways(self, change: Change, causes: Sequence[Cause]) -> Iterable[tuple[str, Trial]]:
+        before = self.yardstick.baseline.snapshot
+        if self.yardstick.approved:
+            keys = [cause.key for cause in causes if cause.what != UPGRADE]
+            for group in [[key] for key in keys] + ([keys] if len(keys) > 1 else []):
+                yield self._words(group, before), self._back(*group)
+        for text, changed in self.domain.edits(self.live, change):
+            yield text, self._trial(changed)
+
+    def _words(self, keys: Sequence[Key], before: Snapshot) -> str:
+        back = [self.domain.named(key) for key in keys if before.entry(key) is not None]
+        gone = [self.domain.named(key) for key in keys if before.entry(key) is None]
+        words = [f"put {listed(back)} back to what was agreed"] if back else []
+        words += [f"delete {listed(gone)}"] if gone else []
+        text = listed(words)
+        return text[0].upper() + text[1:]
+
+    def _opens(self, trial: Trial) -> bool:
+        return any(
+            where not in self.gains or self.domain.beyond(change.gained, self.gains[where].gained)
+            for where, change in trial.left.items()
+        )
+
+    def _breaks(self, trial: Trial) -> tuple[str, ...]:
+        """What else would no longer be possible: losses that are no drift themselves."""
+        found = []
+        for loss in self.domain.compare(trial.result, self.live, None, trial.touched).changes:
+            mine = self.gains.get(loss.where)
+            rest = self.domain.beyond(loss.gained, mine.gained) if mine else loss.gained
+            if rest:
+                found.append(self.domain.sentence(loss.mirrored(), None, self.live))
+        found.sort()
+        more = len(found) - _SHOWN
+        return tuple(found) if more <= 0 else (*found[:_SHOWN], f"and {more} more")

@@ -1,0 +1,77 @@
+"""Changes → findings: which checks say why it matters, how severe it is, what caused it, whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from posture.model import SEVERITIES, Cause, Change, Check, Finding, Key, Owner, Reason, Severity, fingerprint
+
+from .causes import Investigation
+
+type OwnerOf = Callable[[Change, tuple[Cause, ...], Key | None], Owner]
+"""Who must act on a change; the last argument is the object to edit."""
+
+
+def lowered(severity: Severity) -> Severity:
+    """One severity lower, for what nobody can use yet."""
+    return SEVERITIES[min(SEVERITIES.index(severity) + 1, len(SEVERITIES) - 1)]
+
+
+def reasons_of(checks: Sequence[Check], *, effective: bool) -> tuple[Reason, ...]:
+    """The checks that hold, the gravest first."""
+    found = [Reason(c.id, c.severity if effective else lowered(c.severity), c.title) for c in checks]
+    return tuple(sorted(found, key=lambda reason: (SEVERITIES.index(reason.severity), reason.check)))
+
+
+def fingerprint_of(change: Change) -> str:
+    """The identity of a finding within its cluster; the same in every cluster."""
+    return fingerprint(change.domain, change.subject, change.scope, *change.through)
+
+
+class Drafter:
+    """Makes findings of one domain's changes."""
+
+    def __init__(
+        self,
+        cluster: str,
+        now: str,
+        investigation: Investigation,
+        live: Any,
+        checks: Mapping[str, Check],
+        owner_of: OwnerOf,
+    ) -> None:
+        self.cluster = cluster
+        self.now = now
+        self.investigation = investigation
+        self.live = live
+        self.checks = checks
+        self.owner_of = owner_of
+
+    def draft(self, change: Change) -> Finding:
+        """A finding as it is when nothing is known of it yet: open, new, undecided."""
+        domain, matcher = self.investigation.domain, self.investigation.yardstick.matcher
+        reasons = reasons_of(domain.reasons(matcher, change, self.live), effective=change.effective)
+        causes = self.investigation.causes(change)
+        fix, no_fix = self.investigation.fix(change, causes)
+        edited = fix.edits[0].key if fix else causes[0].key if causes else None
+        return Finding(
+            cluster=self.cluster,
+            fingerprint=fingerprint_of(change),
+            domain=change.domain,
+            subject=change.subject,
+            scope=change.scope,
+            through=change.through,
+            severity=reasons[0].severity if reasons else "low" if change.effective else "info",
+            effective=change.effective,
+            reasons=reasons,
+            gained=change.gained,
+            headline=domain.sentence(change, self.checks.get(reasons[0].check) if reasons else None, self.live),
+            path=change.path,
+            causes=causes,
+            fix=fix,
+            no_fix=no_fix,
+            owner=self.owner_of(change, causes, edited),
+            opened=self.now,
+            changed=self.now,
+        )

@@ -1,0 +1,155 @@
+"""The life of findings: what a run's findings mean beside those that are known. Decisions are never lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+from posture.model import Finding, Gap, Unit
+
+type EventKind = Literal[
+    "opened", "widened", "regressed", "resolved", "unknown", "known", "changed", "renamed", "expired"
+]
+type Beyond = Callable[[str, tuple[Unit, ...], tuple[Unit, ...]], tuple[Unit, ...]]
+"""(domain, given, recorded) → the units that recorded ones do not cover"""
+type Doubt = Callable[[Finding], Gap | None]
+
+CONTENT = (
+    "severity",
+    "effective",
+    "reasons",
+    "gained",
+    "message",
+    "path",
+    "causes",
+    "fix",
+    "no_fix",
+    "owner",
+    "through",
+)
+
+
+TOLD = ("severity", "effective", "gained", "owner")
+"""Content whose change is an event; texts and counts move without one."""
+
+
+class Event(NamedTuple):
+    """Something that happened to a finding; `detail` in words."""
+
+    fingerprint: str
+    kind: EventKind
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run makes of the findings: those that changed, what happened, and new names of old findings."""
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
+    doubts: dict[str, Gap] = field(default_factory=dict)
+
+
+class Life:
+    """Merges one run's drafts into what is known. `known` finds any finding, resolved ones and aliases included."""
+
+    def __init__(self, current: Mapping[str, Finding], known: Callable[[str], Finding | None], beyond: Beyond) -> None:
+        self.current = current
+        self.known = known
+        self.beyond = beyond
+
+    def merge(self, drafts: Iterable[Finding], doubt: Doubt, now: str, last: str) -> Outcome:
+        """`last` is the time of the run before, for acceptances that ran out since."""
+        outcome = Outcome()
+        seen: set[str] = set()
+        fresh: list[Finding] = []
+        # A finding's own name goes before an old alias of it: a carrier that came back beside its successor is another.
+        for draft, old in sorted(((d, self.known(d.fingerprint)) for d in drafts), key=_own_name_first):
+            if old is None or old.fingerprint in seen:
+                fresh.append(draft)
+            else:
+                seen.add(old.fingerprint)
+                self._again(old, draft, outcome, now, last)
+        missing = [finding for key, finding in self.current.items() if key not in seen and not finding.agreed]
+        gone = []
+        for finding in missing:
+            gap = doubt(finding)
+            if gap is None:
+                gone.append(finding)
+            else:
+                self._doubted(finding, gap, outcome)
+        self._arrive(fresh, gone, outcome, now, last)
+        return outcome
+
+    def _again(self, old: Finding, draft: Finding, outcome: Outcome, now: str, last: str) -> None:
+        """A finding that is known and was found again."""
+        kept = {name: getattr(draft, name) for name in CONTENT}
+        found = replace(old, **kept, presence="present", resolved="", agreed=False)
+        more = self.beyond(old.domain, draft.gained, old.gained)
+        if old.presence == "absent" or old.agreed:
+            found = replace(found, mark="regressed", opened=now, changed=now)
+            outcome.events.append(Event(old.fingerprint, "regressed", draft.message))
+        elif more:
+            found = replace(found, mark="widened", changed=now)
+            outcome.events.append(Event(old.fingerprint, "widened", draft.message))
+        elif any(getattr(old, name) != kept[name] for name in TOLD):
+            found = replace(found, changed=now)
+            outcome.events.append(Event(old.fingerprint, "changed", draft.message))
+        if old.presence == "unknown":
+            outcome.events.append(Event(old.fingerprint, "known"))
+        found = self._covered(found)
+        if old.status(last or now) == "accepted" and found.status(now) == "open" and not found.exceeded:
+            outcome.events.append(
+                Event(old.fingerprint, "expired", f"accepted until {old.decision and old.decision.until}")
+            )
+        if found != old:
+            outcome.findings[old.fingerprint] = found
+
+    def _covered(self, finding: Finding) -> Finding:
+        """Whether a decision still covers all that was gained; more comes back as widened."""
+        decision = finding.decision
+        if decision is None or decision.action not in ("acknowledged", "accepted", "false positive"):
+            return replace(finding, exceeded=False) if finding.exceeded else finding
+        exceeded = bool(self.beyond(finding.domain, finding.gained, decision.covers))
+        if exceeded == finding.exceeded:
+            return finding
+        return replace(finding, exceeded=exceeded, mark="widened" if exceeded else finding.mark)
+
+    def _doubted(self, finding: Finding, gap: Gap, outcome: Outcome) -> None:
+        """Not found, but a gap may hide it: neither there nor gone."""
+        outcome.doubts[finding.fingerprint] = gap
+        if finding.presence != "unknown":
+            outcome.findings[finding.fingerprint] = replace(finding, presence="unknown")
+            outcome.events.append(Event(finding.fingerprint, "unknown", f"{gap.resource}: {gap.reason}"))
+
+    def _arrive(self, fresh: list[Finding], gone: list[Finding], outcome: Outcome, now: str, last: str) -> None:
+        """New findings; one that carries exactly what another lost is that other under a new name."""
+        carriers = {
+            self._carried(finding): finding for finding in sorted(gone, key=lambda f: f.fingerprint, reverse=True)
+        }
+        for draft in sorted(fresh, key=lambda finding: finding.fingerprint):
+            old = carriers.pop(self._carried(draft), None)
+            if old is None:
+                outcome.findings[draft.fingerprint] = draft
+                outcome.events.append(Event(draft.fingerprint, "opened", draft.message))
+            else:
+                gone.remove(old)
+                outcome.aliases[draft.fingerprint] = old.fingerprint
+                outcome.events.append(Event(old.fingerprint, "renamed", f"{old.through} → {draft.through}"))
+                self._again(old, draft, outcome, now, last)
+        for finding in gone:
+            outcome.findings[finding.fingerprint] = replace(
+                finding, presence="absent", mark="", resolved=now, changed=now
+            )
+            outcome.events.append(Event(finding.fingerprint, "resolved"))
+
+    @staticmethod
+    def _carried(finding: Finding) -> tuple[str, ...]:
+        return finding.domain, finding.subject, finding.scope, repr(finding.gained)
+
+
+def _own_name_first(pair: tuple[Finding, Finding | None]) -> tuple[bool, str]:
+    draft, old = pair
+    return old is not None and old.fingerprint != draft.fingerprint, draft.fingerprint

@@ -1,0 +1,175 @@
+"""Who must act on a finding, exactly one, and the evidence for it.
+
+In order: the organisation's rules (the last that matches wins), the delivery origin of the object to edit, the team
+of its namespace, for a cluster-scoped object the one team that owns all its subjects' namespaces, else the platform.
+A label on the object in question is never asked: the audited must not route the audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from posture.kinds import BY_NAME
+from posture.model import CLUSTER_SCOPE, Cause, Change, Content, Key, Owner, Snapshot
+
+TEAM_LABELS = ("team", "owner", "a8r.io/owner", "dt.owner", "greenhouse.sap/owned-by", "app.kubernetes.io/part-of")
+type Stakeholders = Callable[[Key], frozenset[str] | None]
+"""The namespaces of all subjects of an object; None when one of them lives in no namespace."""
+
+
+class Rule(NamedTuple):
+    """One rule of owners.yaml. Patterns are shell-style; "" matches anything. `line` is where it stands."""
+
+    owner: str
+    domain: str = ""
+    namespace: str = ""
+    kind: str = ""
+    name: str = ""
+    subject: str = ""
+    origin: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    tell: tuple[str, ...] = ()
+    line: int = 0
+
+
+class Asked(NamedTuple):
+    """What ownership is asked for: a finding's subject and scope, and the object to edit."""
+
+    domain: str
+    subject: str
+    scope: str
+    key: Key | None
+
+
+class Origin(NamedTuple):
+    """Who delivers an object: `argocd:APP`, `flux:NAMESPACE/NAME`, `helm:NAMESPACE/RELEASE`, and its namespace."""
+
+    name: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """The organisation's rules, the labels that name a namespace's team, and what the platform is called."""
+
+    rules: tuple[Rule, ...] = ()
+    labels: tuple[str, ...] = TEAM_LABELS
+    platform: str = "platform"
+
+    def team(self, snapshot: Snapshot, namespace: str) -> tuple[str, str]:
+        """A namespace's team and the label that says so; ("", "") when none does."""
+        content = snapshot.get(Key("namespaces", "", namespace)) or {}
+        for field in ("labels", "annotations"):
+            found: Mapping[str, str] = content.get(field) or {}
+            for key in self.labels:
+                if found.get(key):
+                    return found[key], f"{field[:-1]} {key} of namespace {namespace}"
+        return "", ""
+
+    def owner(self, snapshot: Snapshot, asked: Asked, stakeholders: Stakeholders) -> Owner:
+        """The one owner, why, and who else is told."""
+        content = (snapshot.get(asked.key) if asked.key else None) or {}
+        source = origin(asked.key, content) if asked.key else None
+        namespace = asked.key.namespace if asked.key else "" if asked.scope == CLUSTER_SCOPE else asked.scope
+        rule = self._rule(snapshot, asked, namespace, source)
+        if rule is not None:
+            name, why, unowned = rule.owner, f"rule in line {rule.line} of the owners file", False
+        else:
+            name, why, unowned = self._evidence(snapshot, asked, namespace, source, stakeholders)
+        told = set(rule.tell if rule else ())
+        for place in (asked.scope, asked.subject.removeprefix("serviceaccount:").partition("/")[0]):
+            told.add(self.team(snapshot, place)[0])
+        return Owner(name, why, unowned, tuple(sorted(told - {"", name})))
+
+    def _rule(self, snapshot: Snapshot, asked: Asked, namespace: str, source: Origin | None) -> Rule | None:
+        """The last rule that matches."""
+        content = snapshot.get(Key("namespaces", "", namespace)) or {}
+        labels: Mapping[str, str] = content.get("labels") or {}
+        kind = BY_NAME[asked.key.resource].kind if asked.key and asked.key.resource in BY_NAME else ""
+        given = {
+            "domain": asked.domain, "namespace": namespace, "kind": kind, "name": asked.key.name if asked.key else "",
+            "subject": asked.subject, "origin": source.name if source else "",
+        }  # fmt: skip
+        for rule in reversed(self.rules):
+            wanted = ((value, getattr(rule, field)) for field, value in given.items())
+            if all(not pattern or fnmatchcase(value, pattern) for value, pattern in wanted) and all(
+                fnmatchcase(labels.get(key, ""), pattern) and key in labels for key, pattern in rule.labels
+            ):
+                return rule
+        return None
+
+    def _evidence(
+        self, snapshot: Snapshot, asked: Asked, namespace: str, source: Origin | None, stakeholders: Stakeholders
+    ) -> tuple[str, str, bool]:
+        if source and source.namespace:
+            team, label = self.team(snapshot, source.namespace)
+            if team:
+                return team, f"delivered by {source.name}: {label}", False
+        if namespace:
+            team, label = self.team(snapshot, namespace)
+            if team:
+                return team, label, False
+            if namespace == "default" or namespace.startswith("kube-"):
+                return self.platform, f"{namespace} is the platform's", False
+            return self.platform, f"namespace {namespace} names no team", True
+        places = stakeholders(asked.key) if asked.key else None
+        teams = {self.team(snapshot, place)[0] for place in places or ()}
+        if len(teams) == 1 and "" not in teams:
+            return teams.pop(), "owns the namespaces of all its subjects", False
+        what = asked.key.name if asked.key else "it"
+        return self.platform, f"{what} is cluster-scoped and its subjects are no single team's", False
+
+
+def origin(key: Key, content: Content) -> Origin | None:
+    """The delivery origin that an object's own metadata names. Copied annotations of other objects do not count."""
+    labels: Mapping[str, str] = content.get("labels") or {}
+    annotations: Mapping[str, str] = content.get("annotations") or {}
+    app, _, rest = annotations.get("argocd.argoproj.io/tracking-id", "").partition(":")
+    if app and rest.rpartition(":")[2] in (f"{key.namespace}/{key.name}", f"/{key.name}"):
+        return Origin(f"argocd:{app}", "")
+    for label in ("kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"):
+        name, namespace = labels.get(f"{label}/name"), labels.get(f"{label}/namespace", "")
+        if name:
+            return Origin(f"flux:{namespace}/{name}", namespace)
+    release = annotations.get("meta.helm.sh/release-name")
+    namespace = annotations.get("meta.helm.sh/release-namespace", "")
+    return Origin(f"helm:{namespace}/{release}", namespace) if release else None
+
+
+def suggestions(snapshot: Snapshot) -> list[tuple[str, int, int]]:
+    """Labels and annotations of namespaces that may name teams: (key, namespaces that have it, all), best first.
+
+    A key counts when it is on at least two namespaces, repeats values, and is not the namespace's own name.
+    """
+    total = 0
+    values: dict[str, list[str]] = {}
+    for key, content in snapshot.objects("namespaces"):
+        if key.name == "default" or key.name.startswith("kube-"):
+            continue
+        total += 1
+        for field in ("labels", "annotations"):
+            for name, value in (content.get(field) or {}).items():
+                if value not in ("", key.name) and len(value) <= 63:
+                    values.setdefault(name, []).append(value)
+    found = [
+        (name, len(given), total) for name, given in values.items() if len(given) >= 2 and len(set(given)) < len(given)
+    ]
+    return sorted(found, key=lambda row: (row[0] not in TEAM_LABELS, -row[1], row[0]))
+
+
+def assigner(
+    owners: Owners, snapshot: Snapshot, stakeholders: Stakeholders
+) -> Callable[[Change, tuple[Cause, ...], Key | None], Owner]:
+    """The function that findings are made with: a change, its causes and the object to edit → its owner."""
+    memo: dict[Asked, Owner] = {}
+
+    def owner_of(change: Change, _: Iterable[Cause], edited: Key | None) -> Owner:
+        asked = Asked(change.domain, change.subject, change.scope, edited)
+        if asked not in memo:
+            memo[asked] = owners.owner(snapshot, asked, stakeholders)
+        return memo[asked]
+
+    return owner_of

@@ -1,0 +1,185 @@
+"""judge: the one function under scan, watch, diff and the demo. Pure: clock, objects and history are passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from posture import owners, rbac
+from posture.domain import Domain
+from posture.drift.agreed import Agreed, Place, Yardstick
+from posture.drift.causes import Investigation
+from posture.drift.findings import Drafter, reasons_of
+from posture.drift.lifecycle import Life, Outcome
+from posture.kinds import KINDS
+from posture.model import (
+    SEVERITIES,
+    Cause,
+    Change,
+    Check,
+    Content,
+    Finding,
+    Gap,
+    Key,
+    Note,
+    Severity,
+    Snapshot,
+    Unknown,
+    Version,
+)
+
+DOMAINS: tuple[Domain, ...] = (cast("Domain", rbac),)
+type Shipped = Callable[[Version | None], Iterable[tuple[Key, Content]]]
+"""The default objects of a Kubernetes minor; of the newest known one for None."""
+NAMESPACED = frozenset(kind.name for kind in KINDS if kind.namespaced)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What people wrote: checks, and who owns what."""
+
+    checks: Sequence[Check]
+    owners: owners.Owners
+
+    def applying(self, snapshot: Snapshot) -> list[Check]:
+        """The checks that are meant for a cluster of this version."""
+        return [check for check in self.checks if check.applies(snapshot.version)]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known of findings: those not resolved, any of them by fingerprint or alias, and the last run's time."""
+
+    current: Mapping[str, Finding] = field(default_factory=dict)
+    known: Callable[[str], Finding | None] = lambda _: None
+    last: str = ""
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What a run found: what became of the findings, what was there before, and what cannot be said."""
+
+    outcome: Outcome
+    present: int = 0
+    standing: list[Place] = field(default_factory=list)
+    unknown: list[Unknown] = field(default_factory=list)
+    live: dict[str, Any] = field(default_factory=dict)
+
+
+def domain_of(name: str) -> Domain:
+    """The domain of this name. Raises KeyError."""
+    return {domain.NAME: domain for domain in DOMAINS}[name]
+
+
+def beyond(domain: str, given: Any, recorded: Any) -> Any:
+    """The units of a domain that recorded ones do not cover."""
+    return domain_of(domain).beyond(given, recorded)
+
+
+def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, now: str) -> Judgement:
+    """What is possible in a snapshot that was not agreed, and what that makes of the findings that are known."""
+    checks = {check.id: check for check in rules.applying(snapshot)}
+    drafts: list[Finding] = []
+    judgement = Judgement(Outcome())
+    yardsticks: dict[str, Yardstick] = {}
+    shipped = frozenset(key for key, _ in agreed.shipped)
+    for domain in DOMAINS:
+        live = domain.evaluate(snapshot)
+        yardstick = Yardstick(domain, domain.Matcher(checks.values()), live, agreed, NAMESPACED)
+        gains, unknown = yardstick.gains(live)
+        investigation = Investigation(yardstick, live, gains, shipped)
+        owner_of = owners.assigner(rules.owners, snapshot, lambda key, d=domain, r=live: d.stakeholders(r, key))  # type: ignore[misc]
+        drafter = Drafter(snapshot.cluster, now, investigation, live, checks, owner_of)
+        drafts += [drafter.draft(gains[where]) for where in sorted(gains)]
+        judgement.standing += yardstick.standing(live, gains)
+        judgement.unknown += unknown
+        judgement.live[domain.NAME] = live
+        yardsticks[domain.NAME] = yardstick
+
+    def doubt(finding: Finding) -> Gap | None:
+        live = judgement.live[finding.domain]
+        return yardsticks[finding.domain].doubt(live, finding.subject, finding.scope, finding.through)
+
+    life = Life(history.current, history.known, beyond)
+    judgement.outcome = life.merge(drafts, doubt, now, history.last)
+    judgement.present = len(drafts)
+    return judgement
+
+
+# Two states against each other --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One change of a diff with its sentence, its causes, and the checks that classify it."""
+
+    change: Change
+    headline: str
+    causes: tuple[Cause, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def message(self) -> str:
+        """What differs, and the way there, in one sentence."""
+        return f"{self.headline}, through {' → '.join(self.change.path)}"
+
+    @property
+    def severity(self) -> Severity:
+        """The leading check's, one lower for what nobody can use yet."""
+        reasons = reasons_of(self.checks, effective=self.change.effective)
+        return reasons[0].severity if reasons else "low" if self.change.effective else "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """All that differs between two states; the first is read as agreed."""
+
+    differences: tuple[Difference, ...]
+    notes: tuple[Note, ...]
+    unknown: tuple[Unknown, ...]
+
+
+def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only: str = "") -> Diff:
+    """What became possible between two states and what no longer is; `only` names one domain.
+
+    A tightening is the loosening that going back would be, so both directions are one computation.
+    """
+    found: list[Difference] = []
+    notes: list[Note] = []
+    unknown: list[Unknown] = []
+    for domain in DOMAINS:
+        if only and only != domain.NAME:
+            continue
+        matcher = domain.Matcher(rules.applying(after))
+        for agreed, state, mirrored in ((before, after, False), (after, before, True)):
+            live = domain.evaluate(state)
+            objects = tuple(shipped(state.version))
+            yardstick = Yardstick(domain, matcher, live, Agreed((agreed,), (), objects, peer_labels=None), NAMESPACED)
+            gains, doubts = yardstick.gains(live)
+            investigation = Investigation(yardstick, live, gains, frozenset(key for key, _ in objects))
+            found += [_difference(domain, matcher, investigation, gains[where], mirrored) for where in sorted(gains)]
+            unknown += doubts
+            if not mirrored:
+                notes += domain.compare(yardstick.baseline, live).notes
+    return Diff(tuple(found), tuple(notes), tuple(dict.fromkeys(unknown)))
+
+
+def _difference(domain: Domain, matcher: Any, investigation: Investigation, gain: Change, mirrored: bool) -> Difference:
+    live = investigation.live
+    checks = domain.reasons(matcher, gain, live)
+    checks.sort(key=lambda check: (SEVERITIES.index(check.severity), check.id))
+    causes = investigation.causes(gain)
+    if mirrored:
+        causes = tuple(_undone(cause) for cause in causes)
+    change = gain.mirrored() if mirrored else gain
+    return Difference(change, domain.sentence(change, checks[0] if checks else None, live), causes, tuple(checks))
+
+
+def _undone(cause: Cause) -> Cause:
+    """What a cause was, seen from the other side."""
+    what = {"created": "deleted", "deleted": "created"}.get(cause.what, cause.what)
+    return cause._replace(what=what, actor="" if what == "deleted" else cause.actor)
+
+
+__all__ = ["DOMAINS", "Diff", "Difference", "History", "Judgement", "Rules", "beyond", "diff", "domain_of", "judge"]
