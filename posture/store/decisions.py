@@ -1,0 +1,85 @@
+"""The journal of decisions: what a person decided about findings, who, when and why. Append-only, hash-chained."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+
+from posture.errors import StoreError
+from posture.model import Action, Finding
+
+from .database import Store
+
+
+class Deed(NamedTuple):
+    """One decision about some findings. `until` is RFC 3339, "" for no end; `assignee` only where one is assigned."""
+
+    action: Action
+    by: str
+    time: str
+    reason: str = ""
+    until: str = ""
+    assignee: str = ""
+
+
+_FIELDS = "time, decided_by, cluster, fingerprint, action, reason, until, assignee, covers"
+
+
+def _hash(previous: bytes, row: tuple[str, ...]) -> bytes:
+    return hashlib.blake2b(previous + orjson.dumps(row), digest_size=16).digest()
+
+
+def _last(connection: sqlite3.Connection) -> bytes:
+    row = connection.execute("SELECT hash FROM decision ORDER BY id DESC LIMIT 1").fetchone()
+    return b"" if row is None else bytes(row[0])
+
+
+def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
+    """Write one decision about each finding: all or none. Returns how many.
+
+    The decision covers the units that the finding has now. A mark (new, widened, regressed) is seen with it.
+    """
+    found = sorted(findings, key=lambda finding: (finding.cluster, finding.fingerprint))
+    with store.transaction() as connection:
+        previous = _last(connection)
+        for finding in found:
+            row = (
+                deed.time, deed.by, finding.cluster, finding.fingerprint, deed.action, deed.reason, deed.until,
+                deed.assignee, orjson.dumps(finding.gained).decode(),
+            )  # fmt: skip
+            previous = _hash(previous, row)
+            number = connection.execute(
+                f"INSERT INTO decision ({_FIELDS}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, previous),
+            ).lastrowid
+            where = (finding.cluster, finding.fingerprint)
+            if deed.action == "assigned":
+                connection.execute(
+                    "UPDATE finding SET assignee = ?, owner = ? WHERE cluster = ? AND fingerprint = ?",
+                    (deed.assignee, deed.assignee or finding.owner.name, *where),
+                )
+            else:
+                connection.execute(
+                    "UPDATE finding SET decision = ?, exceeded = 0, mark = '', agreed = ? "
+                    "WHERE cluster = ? AND fingerprint = ?",
+                    (number, deed.action == "agreed", *where),
+                )
+    return len(found)
+
+
+def verify(store: Store) -> int:
+    """Check the journal's chain; the number of decisions. Raises StoreError at the first that was altered."""
+    previous, total = b"", 0
+    rows = store.connection.execute(f"SELECT id, hash, {_FIELDS} FROM decision ORDER BY id")
+    for row_id, stored, *row in rows:
+        total += 1
+        previous = _hash(previous, tuple(row))
+        if previous != bytes(stored):
+            raise StoreError(
+                f"{store.path}: decision {row_id} was altered, or one before it taken away", "restore a backup"
+            )
+    return total

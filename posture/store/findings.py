@@ -1,0 +1,140 @@
+"""Findings as rows: what is queried has a column, the rest is one JSON text."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from posture.drift.lifecycle import Event, Outcome
+from posture.model import SEVERITIES, Cause, Decision, Edit, Finding, Fix, Key, Owner, Reason, Through
+
+from .database import Store
+
+_COLUMNS = (
+    "f.cluster, f.fingerprint, f.domain, f.subject, f.scope, f.severity, f.presence, f.mark, f.agreed, f.exceeded, "
+    "f.assignee, f.opened, f.changed, f.resolved, f.content, "
+    "d.action, d.decided_by, d.time, d.reason, d.until, d.covers"
+)
+_FROM = "FROM finding f LEFT JOIN decision d ON d.id = f.decision"
+
+
+def _content(finding: Finding) -> str:
+    fix = finding.fix
+    # orjson takes no named tuples by itself; as lists they are read back in _finding.
+    return orjson.dumps({
+        "through": finding.through, "effective": finding.effective, "reasons": finding.reasons,
+        "gained": finding.gained, "headline": finding.headline, "path": finding.path, "causes": finding.causes,
+        "fix": None if fix is None else {"text": fix.text, "edits": fix.edits, "breaks": fix.breaks},
+        "no_fix": finding.no_fix, "owner": finding.owner,
+    }, default=list).decode()  # fmt: skip
+
+
+def _finding(row: tuple[Any, ...]) -> Finding:
+    (cluster, fingerprint, domain, subject, scope, severity, presence, mark, agreed, exceeded, assignee,
+     opened, changed, resolved, content, action, by, time, reason, until, covers) = row  # fmt: skip
+    more: Mapping[str, Any] = orjson.loads(content)
+    name, why, unowned, told = more["owner"]
+    return Finding(
+        cluster=cluster, fingerprint=fingerprint, domain=domain, subject=subject, scope=scope,
+        through=Through(*more["through"]), severity=SEVERITIES[severity], effective=more["effective"],
+        reasons=tuple(Reason(*reason) for reason in more["reasons"]), gained=tuple(more["gained"]),
+        headline=more["headline"], path=tuple(more["path"]),
+        causes=tuple(Cause(Key(*key), *rest) for key, *rest in more["causes"]),
+        fix=_fix(more["fix"]), no_fix=more["no_fix"], owner=Owner(name, why, unowned, tuple(told)),
+        opened=opened, changed=changed, presence=presence, mark=mark, resolved=resolved, agreed=bool(agreed),
+        decision=Decision(action, by, time, reason, until, tuple(orjson.loads(covers))) if action else None,
+        exceeded=bool(exceeded), assignee=assignee,
+    )  # fmt: skip
+
+
+def _fix(given: Mapping[str, Any] | None) -> Fix | None:
+    if given is None:
+        return None
+    edits = tuple(Edit(Key(*key), new) for key, new in given["edits"])
+    return Fix(given["text"], edits, tuple(given["breaks"]))
+
+
+def select(store: Store, where: str = "", args: Iterable[Any] = ()) -> Iterator[Finding]:
+    """Findings by a condition over the table `f`, gravest first, in a stable order."""
+    condition = f"WHERE {where}" if where else ""
+    rows = store.connection.execute(
+        f"SELECT {_COLUMNS} {_FROM} {condition} ORDER BY f.severity, f.cluster, f.grp, f.fingerprint",
+        tuple(args),
+    )
+    return (_finding(row) for row in rows)
+
+
+def current(store: Store, cluster: str) -> dict[str, Finding]:
+    """The findings of a cluster that are not resolved, by fingerprint."""
+    found = select(store, "f.cluster = ? AND f.presence != 'absent'", (cluster,))
+    return {finding.fingerprint: finding for finding in found}
+
+
+def known(store: Store, cluster: str, fingerprint: str) -> Finding | None:
+    """A finding by its fingerprint, else by an alias; resolved ones too."""
+    args = (cluster, fingerprint)
+    own = next(select(store, "f.cluster = ? AND f.fingerprint = ?", args), None)
+    if own is not None:
+        return own
+    alias = "f.id = (SELECT finding FROM alias WHERE cluster = ? AND fingerprint = ?)"
+    return next(select(store, alias, args), None)
+
+
+def write(connection: sqlite3.Connection, cluster: str, outcome: Outcome, revision: int | None, time: str) -> None:
+    """Write what a run made of the findings, inside the caller's transaction."""
+    save(connection, outcome.findings.values())
+    connection.executemany(
+        "INSERT OR REPLACE INTO alias (cluster, fingerprint, finding) "
+        "SELECT ?1, ?2, id FROM finding WHERE cluster = ?1 AND fingerprint = ?3",
+        [(cluster, alias, target) for alias, target in sorted(outcome.aliases.items())],
+    )
+    record(connection, cluster, outcome.events, revision, time)
+
+
+def record(
+    connection: sqlite3.Connection, cluster: str, events: Iterable[Event], revision: int | None, time: str
+) -> None:
+    """Add events to the history of findings."""
+    connection.executemany(
+        "INSERT INTO event (finding, revision, time, kind, detail) "
+        "SELECT id, ?, ?, ?, ? FROM finding WHERE cluster = ? AND fingerprint = ?",
+        [(revision, time, event.kind, event.detail, cluster, event.fingerprint) for event in events],
+    )
+
+
+def save(connection: sqlite3.Connection, found: Iterable[Finding]) -> None:
+    """Insert or update findings; which decision counts is the journal's business."""
+    connection.executemany(
+        """INSERT INTO finding (cluster, fingerprint, grp, domain, subject, scope, severity, presence, mark, agreed,
+             exceeded, assignee, owner, opened, changed, resolved, content)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           ON CONFLICT (cluster, fingerprint) DO UPDATE SET grp = excluded.grp, severity = excluded.severity,
+             presence = excluded.presence, mark = excluded.mark, agreed = excluded.agreed,
+             exceeded = excluded.exceeded, owner = excluded.owner, opened = excluded.opened,
+             changed = excluded.changed, resolved = excluded.resolved, content = excluded.content""",
+        [
+            (f.cluster, f.fingerprint, f.group, f.domain, f.subject, f.scope, SEVERITIES.index(f.severity), f.presence,
+             f.mark, f.agreed, f.exceeded, f.assignee, f.assignee or f.owner.name, f.opened, f.changed, f.resolved,
+             _content(f))
+            for f in sorted(found, key=lambda finding: finding.fingerprint)
+        ],
+    )  # fmt: skip
+
+
+def history(store: Store, finding: Finding) -> list[tuple[str, str, str]]:
+    """What happened to a finding and what was decided, oldest first: (time, what, detail)."""
+    rows = store.connection.execute(
+        """SELECT time, kind, detail, 0 AS part, id FROM event
+           WHERE finding = (SELECT id FROM finding WHERE cluster = ?1 AND fingerprint = ?2)
+           UNION ALL
+           SELECT time, action, 'by ' || decided_by || CASE until WHEN '' THEN '' ELSE ', until ' || until END
+             || CASE assignee WHEN '' THEN '' ELSE ', to ' || assignee END
+             || CASE reason WHEN '' THEN '' ELSE ': ' || reason END, 1, id
+           FROM decision WHERE cluster = ?1 AND fingerprint = ?2
+           ORDER BY 1, 4, 5""",
+        (finding.cluster, finding.fingerprint),
+    )
+    return [(time, kind, detail) for time, kind, detail, *_ in rows]
