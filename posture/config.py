@@ -1,0 +1,66 @@
+"""Settings: flags go before environment variables, these before the configuration file, that before the defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from posture import files
+from posture.errors import UsageError
+
+PEER_LABELS = ("environment", "env", "tier")
+DOCUMENT_BYTES = 32_000_000
+NODES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the configuration file says, with the defaults for the rest. Paths are relative to the file."""
+
+    db: str = ""
+    checks: tuple[Path, ...] = ()
+    baseline: tuple[Path, ...] = ()
+    owners: Path | None = None
+    judge: Literal["like-peers", "review"] = "like-peers"
+    peer_labels: tuple[str, ...] = PEER_LABELS
+    document_bytes: int = DOCUMENT_BYTES
+    nodes: int = NODES
+
+
+def default_path() -> Path:
+    """`$POSTURE_CONFIG`, else config.yaml in the user's configuration folder."""
+    if os.environ.get("POSTURE_CONFIG"):
+        return Path(os.environ["POSTURE_CONFIG"])
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "posture" / "config.yaml"
+
+
+def load(path: Path | None = None) -> Config:
+    """The settings of a file; the defaults when there is none at the default place.
+
+    Raises UsageError when a file that was named is missing, FileError when it says the wrong thing.
+    """
+    named = path is not None or bool(os.environ.get("POSTURE_CONFIG"))
+    path = path or default_path()
+    if not path.exists():
+        if named:
+            raise UsageError(f"there is no configuration file {path}", "check --config and POSTURE_CONFIG")
+        return Config()
+    given = files.read(path, "posture", "config.schema.json").value or {}
+    growth, limits = given.get("newNamespaces") or {}, given.get("limits") or {}
+
+    def beside(name: str) -> Path:
+        return path.parent / Path(name).expanduser()
+
+    return Config(
+        db=str(beside(given["db"])) if "db" in given else "",
+        checks=tuple(map(beside, given.get("checks", ()))),
+        baseline=tuple(map(beside, given.get("baseline", ()))),
+        owners=beside(given["owners"]) if "owners" in given else None,
+        judge=growth.get("judge", "like-peers"),
+        peer_labels=tuple(growth.get("labels", PEER_LABELS)),
+        document_bytes=limits.get("documentBytes", DOCUMENT_BYTES),
+        nodes=limits.get("nodes", NODES),
+    )

@@ -1,0 +1,161 @@
+"""Everything that is judged with beside the cluster: checks, agreed files, owners. Parsed when it is first needed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
+from importlib.resources.abc import Traversable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import posture
+from posture import files, owners, resources
+from posture.config import Config
+from posture.drift.agreed import Bound, Objects
+from posture.errors import UsageError
+from posture.kinds import BY_KIND, malformed, project
+from posture.model import Check, Content, Key, Snapshot, Version
+from posture.pipeline import Rules
+from posture.text import visible
+
+_BOUND = re.compile(rb"^for:", re.MULTILINE)
+
+
+class Inputs:
+    """What a run is judged with. `digest` names it: two runs with the same one judge alike."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.growth: Literal["like-peers", "review"] = config.judge
+        self.peer_labels = config.peer_labels
+        self._check_files = [*files.yaml_files(resources.checks() / "rbac")]
+        for folder in config.checks:
+            self._check_files += _existing(folder, "checks")
+        self._baseline_files = [item for path in config.baseline for item in _existing(path, "a baseline")]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash over posture's version, the settings that matter and every file's bytes."""
+        config = self.config
+        hasher = hashlib.blake2b(repr((posture.__version__, config.judge, config.peer_labels)).encode(), digest_size=16)
+        for item in (*self._check_files, *self._baseline_files, *([config.owners] if config.owners else [])):
+            hasher.update(f"\0{item}\0".encode("utf-8", "surrogateescape"))
+            hasher.update(_bytes(item))
+        return hasher.hexdigest()
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """All checks, by id. Raises FileError for one that is wrong or that another has the id of."""
+        found: dict[str, tuple[Check, str]] = {}
+        shipped = len(list(files.yaml_files(resources.checks() / "rbac")))
+        for number, item in enumerate(self._check_files):
+            # What is shipped was held against the schema when it was released (tests/test_checks.py).
+            schema = ("posture.checks", "check.schema.json") if number >= shipped else ("", "")
+            written = files.read(item, *schema)
+            check = check_of(written.value)
+            if check.id in found:
+                raise written.error(["id"], f"{check.id} is the id of {found[check.id][1]} too", "give it another id")
+            found[check.id] = check, written.name
+        return tuple(check for _, (check, _) in sorted(found.items()))
+
+    @cached_property
+    def owners(self) -> owners.Owners:
+        """The organisation's owners file; no rules when there is none."""
+        return read_owners(self.config.owners) if self.config.owners else owners.Owners()
+
+    @property
+    def rules(self) -> Rules:
+        """What people wrote, for a judgement."""
+        return Rules(self.checks, self.owners)
+
+    @cached_property
+    def bounds(self) -> tuple[Bound, ...]:
+        """The baseline files that speak for the namespaces they select, or for the cluster."""
+        return tuple(read_bound(item) for item in self._baseline_files if _BOUND.search(_bytes(item)))
+
+    @cached_property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """The agreed state that baseline paths hold as plain manifests, if they hold any."""
+        plain = [item for item in self._baseline_files if isinstance(item, Path) and not _BOUND.search(_bytes(item))]
+        if not plain:
+            return ()
+        from posture.sources import folder_snapshot  # noqa: PLC0415 - only with a folder of manifests
+
+        return (folder_snapshot(plain, self),)
+
+    def shipped(self, version: Version | None) -> Objects:
+        """The default objects of the supported minor that is nearest to a version."""
+        return shipped(resources.nearest(version))
+
+
+def _existing(path: Path, what: str) -> Iterable[Path | Traversable]:
+    if not path.exists():
+        raise UsageError(f"there is no {visible(str(path), 300)}", f"it was named as {what}")
+    return files.yaml_files(path)
+
+
+def _bytes(item: Path | Traversable) -> bytes:
+    try:
+        return item.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {visible(str(item), 300)}: {error.strerror}", "check its permissions") from error
+
+
+def check_of(given: dict[str, Any]) -> Check:
+    """A check as its file says it; the value has been held against the schema."""
+    versions = given.get("versions") or {}
+    since, until = (Version.parse(versions[end]) if end in versions else None for end in ("since", "until"))
+    return Check(
+        given["id"], given["domain"], given["title"], given["can"], given["severity"], given["match"],
+        " ".join(given["why"].split()), " ".join(given["remedy"].split()), tuple(given.get("references", ())),
+        since, until,
+    )  # fmt: skip
+
+
+def read_owners(path: Path) -> owners.Owners:
+    """An owners file. Raises FileError."""
+    written = files.read(path, "posture", "owners.schema.json")
+    given = written.value or {}
+    rules = []
+    for number, rule in enumerate(given.get("rules", ())):
+        match = dict(rule.get("match") or {})
+        labels = tuple(sorted((match.pop("labels", None) or {}).items()))
+        line = written.line_of(("rules", number))
+        rules.append(owners.Rule(rule["owner"], **match, labels=labels, tell=tuple(rule.get("tell", ())), line=line))
+    labels = tuple(given.get("labels", owners.TEAM_LABELS))
+    return owners.Owners(tuple(rules), labels, given.get("platform", "platform"))
+
+
+def read_bound(path: Path | Traversable) -> Bound:
+    """A baseline file with `for`. Raises FileError, also for a kind that posture does not read."""
+    written = files.read(path, "posture.baselines", "baseline.schema.json")
+    objects: list[tuple[Key, Content]] = []
+    for number, raw in enumerate(written.value["objects"]):
+        kind = BY_KIND.get((raw["apiVersion"].rpartition("/")[0], raw["kind"]))
+        if kind is None:
+            raise written.error(["objects", number, "kind"], f"{raw['kind']} is no kind that posture reads")
+        wrong = malformed(kind, raw)
+        if wrong:
+            raise written.error(["objects", number], wrong)
+        key = Key(kind.name, raw["metadata"].get("namespace", ""), raw["metadata"]["name"])
+        objects.append((key, project(kind, raw)))
+    return Bound(written.name, written.value["for"].get("namespaceSelector"), tuple(objects))
+
+
+@lru_cache(maxsize=8)
+def shipped(version: Version) -> Objects:
+    """The default roles and bindings of a supported minor."""
+    from posture.collect.manifest import Document, documents  # noqa: PLC0415 - the parser is needed by few commands
+
+    found: list[tuple[Key, Content]] = []
+    data = (resources.baselines() / "defaults" / f"{version}.yaml").read_bytes()
+    for document in documents(BytesIO(data)):
+        assert isinstance(document, Document)
+        raw = document.value
+        kind = BY_KIND[raw["apiVersion"].rpartition("/")[0], raw["kind"]]
+        key = Key(kind.name, raw["metadata"].get("namespace", ""), raw["metadata"]["name"])
+        found.append((key, project(kind, raw)))
+    return tuple(found)
