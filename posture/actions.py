@@ -1,0 +1,142 @@
+"""What people do: decide about findings, approve a baseline. The command line and the screen both call these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from posture import pipeline
+from posture.errors import CannotJudge, UsageError
+from posture.model import INCOMPLETE, SEVERITIES, Change, Content, Finding, Key
+from posture.store import Store, baselines, findings, snapshots
+from posture.store.baselines import Approved
+from posture.store.decisions import Deed, decide
+from posture.text import count, format_time, parse_time, visible
+
+SHORTEST_ID = 4
+_DURATION = re.compile(r"(\d+)([hdw])")
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+def find(store: Store, ids: Sequence[str], cluster: str = "") -> list[Finding]:
+    """The findings that ids (or unambiguous beginnings of ids) of findings or groups name.
+
+    A group stands for those of its findings that are not resolved. Raises UsageError for an id that names nothing,
+    or several things.
+    """
+    found: dict[tuple[str, str], Finding] = {}
+    for given in ids:
+        if len(given) < SHORTEST_ID or not re.fullmatch(r"[0-9a-f]+", given):
+            raise UsageError(f"{visible(given, 60)} is no id of a finding", "`posture findings list` shows them")
+        where, args = "(f.fingerprint LIKE ? OR f.grp LIKE ?)", [given + "%", given + "%"]
+        if cluster:
+            where, args = where + " AND f.cluster = ?", [*args, cluster]
+        matching = list(findings.select(store, where, args))
+        own = [finding for finding in matching if finding.fingerprint.startswith(given)]
+        groups = {finding.group for finding in matching if finding.group.startswith(given)}
+        if not matching:
+            raise UsageError(f"there is no finding {given}", "`posture findings list --status all` shows all of them")
+        if len({finding.fingerprint for finding in own} | groups) > 1:
+            raise UsageError(f"{given} is the beginning of several ids", "write more of it")
+        if own:
+            found |= {(finding.cluster, finding.fingerprint): finding for finding in own}
+        else:
+            members = [finding for finding in matching if finding.presence != "absent"] or matching
+            found |= {(finding.cluster, finding.fingerprint): finding for finding in members}
+    return sorted(found.values(), key=lambda one: (SEVERITIES.index(one.severity), one.cluster, one.fingerprint))
+
+
+def until(text: str, now: datetime) -> str:
+    """The end of an acceptance: a date, a time, or how long from now (`30d`, `2w`). Raises UsageError."""
+    duration = _DURATION.fullmatch(text)
+    try:
+        end = now + timedelta(**{_UNITS[duration[2]]: int(duration[1])}) if duration else parse_time(text)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{visible(text, 60)} is no date", "write 2027-01-31, or 30d") from error
+    if end <= now:
+        raise UsageError(
+            f"{visible(text, 60)} is not in the future", "an acceptance needs an end that is still to come"
+        )
+    return format_time(end)
+
+
+def decide_on(store: Store, found: Sequence[Finding], deed: Deed) -> int:
+    """Write a decision about findings. Raises UsageError when a reason, an end or an owner is missing."""
+    if deed.action in ("accepted", "false positive") and not deed.reason.strip():
+        raise UsageError(f"{deed.action} needs a reason", "say why with --reason")
+    if deed.action == "accepted" and not deed.until:
+        raise UsageError("accepted needs an end", "say until when with --until")
+    if deed.action == "assigned" and not deed.assignee.strip():
+        raise UsageError("assigned needs an owner", "say to whom with --to")
+    if not deed.by.strip():
+        raise UsageError("who decides is not known", "say it with --by")
+    return decide(store, found, deed)
+
+
+def approve(store: Store, number: int, deed: Deed, *, with_gaps: bool = False) -> Approved:
+    """Agree to a snapshot: what is possible in it is the baseline, and its open findings are agreed.
+
+    Raises CannotJudge when it has gaps and `with_gaps` is not said.
+    """
+    revision = snapshots.revision(store, number)
+    snapshot = snapshots.load(store, revision.cluster, revision).snapshot
+    gaps = [gap for gap in snapshot.gaps if gap.reason in INCOMPLETE]
+    if gaps and not with_gaps:
+        first = f"{gaps[0].resource}: {gaps[0].message}"
+        raise CannotJudge(
+            f"snapshot {number} has {count(len(gaps), 'gap')} ({visible(first, 200)}): what they hide would be agreed to",
+            "read it completely, or agree to what was read with --with-gaps",
+        )
+    given = Approved(0, revision.cluster, number, deed.time, deed.by, deed.reason)
+    approved = baselines.approve(store, given)
+    newest = snapshots.latest(store, revision.cluster)
+    if newest is not None and newest.id == number:
+        _agree(store, findings.current(store, revision.cluster).values(), deed)
+    return approved
+
+
+def approve_findings(store: Store, found: Sequence[Finding], deed: Deed) -> Approved:
+    """Move the baseline by some findings only: exactly what they gained is agreed, and nothing else.
+
+    Raises UsageError when there is no baseline yet, or the findings are of several clusters.
+    """
+    clusters = {finding.cluster for finding in found}
+    if len(clusters) != 1:
+        raise UsageError(
+            "the findings are of several clusters", "approve those of one cluster at a time, with --cluster"
+        )
+    cluster = clusters.pop()
+    before = baselines.latest(store, cluster)
+    newest = snapshots.latest(store, cluster)
+    if before is None or newest is None:
+        raise UsageError("there is no baseline yet to move", "approve a snapshot first: `posture baseline approve`")
+    absent = [finding for finding in found if finding.presence == "absent"]
+    if absent:
+        raise UsageError(
+            f"finding {absent[0].fingerprint[:8]} is resolved: there is nothing to agree to", "leave it out"
+        )
+    live = snapshots.load(store, cluster, newest).snapshot
+    agreed: list[tuple[Key, Content]] = []
+    for domain in pipeline.DOMAINS:
+        mine = [finding for finding in found if finding.domain == domain.NAME]
+        if mine:
+            result = domain.evaluate(live)
+            for finding in mine:
+                agreed += domain.agreed(_change(finding), result)
+    approved = baselines.approve(
+        store, Approved(0, cluster, before.revision, deed.time, deed.by, deed.reason), agreed, before
+    )
+    _agree(store, found, deed)
+    return approved
+
+
+def _agree(store: Store, found: Iterable[Finding], deed: Deed) -> None:
+    decide(store, [finding for finding in found if finding.presence != "absent" and not finding.agreed], deed)
+
+
+def _change(finding: Finding) -> Change:
+    return Change(
+        finding.domain, "loosened", finding.subject, finding.scope, finding.through, finding.gained, (),
+        finding.effective, finding.path,
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""scan: one source, read, compared with what was agreed, and committed as one revision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from posture.collect import Bodies, Facts, Problem, Source, collect
+from posture.drift.agreed import NAMESPACES, Agreed
+from posture.drift.lifecycle import Event, Outcome
+from posture.inputs import Inputs
+from posture.kinds import API_RESOURCES
+from posture.model import INCOMPLETE, Gap, Snapshot, Version, canonical, differences, fingerprint
+from posture.pipeline import DOMAINS, History, judge
+from posture.store import Store, baselines, findings, snapshots
+from posture.store.baselines import Approved
+from posture.store.snapshots import Commit, Contents, Stored
+
+LOCAL = "local"
+JUDGED = tuple(dict.fromkeys((NAMESPACES, API_RESOURCES, *(kind for domain in DOMAINS for kind in domain.READS))))
+"""The kinds that a judgement depends on; what differs elsewhere is stored and nothing is evaluated again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a scan is asked for beside its source.
+
+    `cluster` names what cannot name itself, `time` is the moment (RFC 3339), `version` the server's for a folder.
+    """
+
+    time: str
+    cluster: str = ""
+    version: Version | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a scan did: the revision, the snapshot, what happened to findings, and problems met on the way."""
+
+    revision: int
+    name: str
+    snapshot: Snapshot
+    approved: Approved | None
+    events: tuple[Event, ...]
+    summary: Mapping[str, int]
+    problems: Sequence[Problem]
+
+    @property
+    def missing(self) -> list[Gap]:
+        """The gaps because of which the run could not judge."""
+        return [gap for gap in self.snapshot.gaps if is_missing(gap)]
+
+
+def is_missing(gap: Gap) -> bool:
+    """Whether a gap stops a run from judging: it hides a kind that some domain cannot do without."""
+    return gap.reason in INCOMPLETE and (gap.resource == "*" or any(gap.resource in d.READS for d in DOMAINS))
+
+
+def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scanned:
+    """Read a source and commit what it means. The caller holds the store's lock.
+
+    If objects, gaps, version and inputs are as they were, the stored findings stand and nothing is evaluated but
+    expiry. Raises CannotJudge when nothing at all could be read.
+    """
+    before, snapshot = _read(store, source, inputs, request)
+    cluster, last = snapshot.cluster, before.revision.time if before.revision else ""
+    approved = baselines.latest(store, cluster)
+    digest = fingerprint(inputs.digest, str(approved.id if approved else 0))
+    if _unchanged(before, snapshot, digest):
+        assert before.revision is not None
+        outcome, summary = _expired(store, cluster, request.time, last), Counter(before.revision.summary)
+    else:
+        agreed = Agreed(
+            ((baselines.snapshot(store, approved),) if approved else ()) + inputs.snapshots,
+            inputs.bounds,
+            inputs.shipped(snapshot.version),
+            inputs.growth,
+            inputs.peer_labels,
+        )
+        current = findings.current(store, cluster)
+        history = History(current, lambda mark: findings.known(store, cluster, mark), last)
+        judgement = judge(snapshot, agreed, history, inputs.rules, request.time)
+        outcome = judgement.outcome
+        summary = Counter(standing=len(judgement.standing), unknown=len(outcome.doubts) + len(judgement.unknown))
+    summary["objects"] = sum(len(entries) for entries in snapshot.index.values())
+    name = request.cluster or source.facts.name or cluster
+    commit = Commit(request.time, source.title, name, not any(map(is_missing, snapshot.gaps)), digest, summary)
+    with store.transaction() as connection:
+        number = snapshots.write(connection, before, snapshot, commit)
+        findings.write(connection, cluster, outcome, number, request.time)
+    return Scanned(number, name, snapshot, approved, tuple(outcome.events), summary, source.facts.problems)
+
+
+def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tuple[Stored, Snapshot]:
+    """The snapshot of a source, and what the store knew of its cluster."""
+    loaded: dict[str, Stored] = {}
+
+    def known(facts: Facts) -> Stored:
+        cluster = _identity(store, facts, request)
+        if cluster not in loaded:
+            loaded[cluster] = snapshots.load(store, cluster, snapshots.latest(store, cluster))
+        return loaded[cluster]
+
+    def put(bodies: Bodies) -> None:
+        snapshots.put(store, bodies)
+
+    contents = Contents(store.connection)
+    snapshot = collect(source, lambda facts: known(facts).snapshot, put, contents)
+    before = known(source.facts)
+    snapshot = replace(snapshot, cluster=before.snapshot.cluster, version=snapshot.version or request.version)
+    if request.offline:
+        for domain in DOMAINS:
+            objects, assumed = domain.completed(snapshot, inputs.shipped(snapshot.version))
+            put([canonical(content) for content in objects.values()])
+            snapshot = replace(snapshot.replaced(objects.items()), contents=contents, assumed=assumed)
+    return before, snapshot
+
+
+def _identity(store: Store, facts: Facts, request: Request) -> str:
+    """The cluster's id: kube-system's uid, else the cluster that had this name before, else the name itself."""
+    name = request.cluster or facts.name
+    return facts.cluster or (snapshots.cluster_named(store, name) if name else None) or name or LOCAL
+
+
+def _unchanged(before: Stored, after: Snapshot, digest: str) -> bool:
+    old = before.snapshot
+    return (
+        before.revision is not None
+        and before.revision.inputs == digest
+        and (old.gaps, old.version, old.assumed) == (after.gaps, after.version, after.assumed)
+        and next(differences(old.index, after.index, JUDGED), None) is None
+    )
+
+
+def _expired(store: Store, cluster: str, now: str, last: str) -> Outcome:
+    """Acceptances that ran out since the last run."""
+    outcome = Outcome()
+    for finding in findings.current(store, cluster).values():
+        if finding.status(last) == "accepted" and finding.status(now) == "open":
+            until = finding.decision.until if finding.decision else ""
+            outcome.events.append(Event(finding.fingerprint, "expired", f"accepted until {until}"))
+    return outcome

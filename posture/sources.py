@@ -1,0 +1,190 @@
+"""The one source parser: what a flag or an argument names → something to read, or a snapshot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from posture.collect import Bodies, Problem, Source, collect
+from posture.errors import UsageError
+from posture.inputs import Inputs
+from posture.model import Content, Snapshot, Version, canonical
+from posture.pipeline import DOMAINS
+from posture.store import Store, snapshots
+from posture.text import format_time, parse_time, visible
+
+if TYPE_CHECKING:
+    from posture.store.snapshots import Revision
+
+_AGO = re.compile(r"-(\d+)([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """How a live cluster is reached. `namespaces` limits what is read."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    namespaces: tuple[str, ...] = ()
+    timeout: float = 60.0
+
+
+class Held(Mapping[bytes, Content]):
+    """Projected objects by digest, in memory: kept as bytes, parsed when they are asked for."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[bytes, bytes] = {}
+
+    def put(self, bodies: Bodies) -> None:
+        """Keep projections."""
+        self._bodies.update(bodies)
+
+    def __getitem__(self, digest: bytes) -> Content:
+        found: Content = orjson.loads(self._bodies[digest])
+        return found
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._bodies)
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+
+def live(cluster: Cluster) -> Source:
+    """A live cluster. Raises CannotJudge or UsageError when it cannot be reached at all."""
+    from posture.collect.client import open_client  # noqa: PLC0415 - the kubernetes client costs 0.2 s
+    from posture.collect.live import LiveSource  # noqa: PLC0415
+
+    client = open_client(cluster.context, cluster.kubeconfig, cluster.timeout)
+    return LiveSource(client, namespaces=cluster.namespaces)
+
+
+def folder(paths: Sequence[str | Path], inputs: Inputs) -> Source:
+    """Manifest folders, files or `-` for stdin."""
+    from posture.collect.document import Limits  # noqa: PLC0415 - the parser is needed by few commands
+    from posture.collect.folder import FolderSource  # noqa: PLC0415
+
+    limits = Limits(document=inputs.config.document_bytes, nodes=inputs.config.nodes)
+    return FolderSource([path if path == "-" else Path(path) for path in paths], limits=limits)
+
+
+def snapshot_of(source: Source, inputs: Inputs, *, offline: bool, version: Version | None = None) -> Snapshot:
+    """Read a source into memory. A folder gets what a running cluster would have added."""
+    held = Held()
+    snapshot = collect(source, lambda _: None, held.put, held)
+    snapshot = replace(snapshot, version=snapshot.version or version)
+    if offline:
+        for domain in DOMAINS:
+            objects, assumed = domain.completed(snapshot, inputs.shipped(snapshot.version))
+            held.put([canonical(content) for content in objects.values()])
+            snapshot = replace(snapshot.replaced(objects.items()), contents=held, assumed=snapshot.assumed + assumed)
+    return snapshot
+
+
+def folder_snapshot(paths: Iterable[Path], inputs: Inputs) -> Snapshot:
+    """The snapshot of manifest files."""
+    return snapshot_of(folder(list(paths), inputs), inputs, offline=True)
+
+
+def moment(text: str, now: datetime) -> str:
+    """`-7d`, `-12h` or an RFC 3339 time, as RFC 3339. Raises UsageError."""
+    relative = _AGO.fullmatch(text)
+    try:
+        if relative:
+            return format_time(now - timedelta(**{_UNITS[relative[2]]: int(relative[1])}))
+        return format_time(parse_time(text))
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{visible(text, 60)} is no time", "write 2026-10-20, 2026-10-20T12:00:00Z, -7d or -12h"
+        ) from error
+
+
+def stored(store: Store, cluster: str, *, number: str = "", at: str = "") -> tuple[Snapshot, Revision]:
+    """A snapshot from the store: by its number, `latest`, or the newest at a time (RFC 3339).
+
+    Raises UsageError when there is none, or when several clusters are stored and none is named.
+    """
+    if number and number != "latest":
+        if not number.isdigit():
+            raise UsageError(
+                f"{visible(number, 60)} is no snapshot", "give a number, or latest; `posture snapshots` lists them"
+            )
+        revision = snapshots.revision(store, int(number))
+        return snapshots.load(store, revision.cluster, revision).snapshot, revision
+    found = cluster_of(store, cluster)
+    revision = snapshots.revision_before(store, found, at) if at else _latest(store, found)
+    return snapshots.load(store, found, revision).snapshot, revision
+
+
+def _latest(store: Store, cluster: str) -> Revision:
+    found = snapshots.latest(store, cluster)
+    if found is None:
+        raise UsageError(f"there is no snapshot in {store.path}", "run `posture scan` first")
+    return found
+
+
+def cluster_of(store: Store, name: str) -> str:
+    """The id of the cluster that is meant: the named one, or the only one. Raises UsageError."""
+    if name:
+        found = snapshots.cluster_named(store, name)
+        if found is None:
+            known = ", ".join(visible(known, 60) for _, known in snapshots.clusters(store)) or "none yet"
+            raise UsageError(f"there is no cluster {visible(name, 60)} in {store.path}", f"known are: {known}")
+        return found
+    every = snapshots.clusters(store)
+    if not every:
+        raise UsageError(f"there is no snapshot in {store.path}", "run `posture scan` first")
+    if len(every) > 1:
+        known = ", ".join(visible(known, 60) for _, known in every)
+        raise UsageError("several clusters are stored; say which one is meant with --cluster", f"known are: {known}")
+    return every[0][0]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One side of a diff: a snapshot, what it is called, and what went wrong on the way."""
+
+    title: str
+    snapshot: Snapshot
+    problems: Sequence[Problem] = ()
+
+
+def state(
+    text: str, inputs: Inputs, cluster: Cluster, store: Store | None, name: str, now: datetime, version: Version | None
+) -> State:
+    """What an argument of `posture diff` names: `live`, `context:NAME`, a stored number, `@TIME`, `@-7d`, a path, `-`.
+
+    `store` is None where no database exists. Raises UsageError when it is none of these.
+    """
+    if text == "live" or text.startswith("context:"):
+        context = text.removeprefix("context:") if text != "live" else cluster.context
+        source = live(replace(cluster, context=context))
+        return State(source.title, snapshot_of(source, inputs, offline=False), source.facts.problems)
+    if text.startswith("@") or text.isdigit():
+        if store is None:
+            raise UsageError(
+                f"{visible(text, 60)} names a stored snapshot, and there is no database", "name one with --db"
+            )
+        at = moment(text[1:], now) if text.startswith("@") else ""
+        snapshot, revision = stored(store, name, number="" if at else text, at=at)
+        return State(f"snapshot {revision.id} of {revision.time}", snapshot)
+    if text != "-" and not Path(text).exists():
+        raise UsageError(
+            f"there is no file or folder {visible(text, 200)}",
+            "A and B are a path, -, a snapshot's number, @TIME, @-7d, live or context:NAME",
+        )
+    source = folder([text], inputs)
+    snapshot = snapshot_of(source, inputs, offline=True, version=version)
+    return State(source.title, snapshot, source.facts.problems)
+
+
+def now_utc() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
