@@ -1,0 +1,106 @@
+"""posture baseline: approve, show, export, validate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from posture import actions, pipeline, sources
+from posture.errors import OK, UsageError
+from posture.kinds import manifest
+from posture.store import baselines, lock
+from posture.store.decisions import Deed
+from posture.text import count, format_time, visible
+
+from . import options, printer
+
+
+@click.group()
+def baseline() -> None:
+    """Approve, show, export and validate what is agreed."""
+
+
+@baseline.command("approve")
+@click.option(
+    "--snapshot", "number", default="latest", show_default=True, metavar="ID", help="The snapshot to agree to."
+)
+@click.option("--finding", "ids", multiple=True, metavar="ID", help="Agree to these findings only; may be repeated.")
+@click.option("--at", default="", metavar="TIME", help="When it was agreed; now if left out.")
+@click.option("--with-gaps", is_flag=True, help="Agree to a snapshot that was not read completely.")
+@options.by_and_reason(required=False)
+@options.named_cluster
+@options.database
+@options.configuration
+def approve(
+    number: str, ids: tuple[str, ...], at: str, with_gaps: bool, by: str, reason: str, cluster: str, db: str | None,
+    config_path: Path | None,
+) -> int:  # fmt: skip
+    """Agree to what is possible in a snapshot, or to some findings only."""
+    now = sources.moment(at, sources.now_utc()) if at else format_time(sources.now_utc())
+    if not by.strip():
+        raise UsageError("who approves is not known", "say it with --by")
+    path = options.database_of(db, config_path)
+    deed = Deed("agreed", by, now, reason)
+    with options.store_of(db, config_path) as store, lock.held(path, "posture baseline approve", now):
+        if ids:
+            found = actions.find(store, ids, cluster)
+            actions.approve_findings(store, found, deed)
+            click.echo(f"agreed to {count(len(found), 'finding')}; the rest of the baseline is as it was", err=True)
+        else:
+            _, revision = sources.stored(store, cluster, number=number)
+            actions.approve(store, revision.id, deed, with_gaps=with_gaps)
+            click.echo(
+                f"snapshot {revision.id} of {revision.time} is the baseline, approved by {visible(by, 60)}", err=True
+            )
+    return OK
+
+
+@baseline.command("show")
+@options.named_cluster
+@options.output
+@options.database
+@options.configuration
+def show(cluster: str, output: str, db: str | None, config_path: Path | None) -> int:
+    """List the baselines of a cluster, the newest last; that one counts."""
+    with options.store_of(db, config_path) as store:
+        one = sources.cluster_of(store, cluster)
+        records = [
+            {"id": row.id, "snapshot": row.revision, "approved": row.time, "by": row.by, "why": row.why}
+            for row in baselines.every(store, one)
+        ]
+    columns = [printer.field(name.upper(), name) for name in ("id", "snapshot", "approved", "by", "why")]
+    printer.emit(records, columns, output, empty="no baseline yet; `posture baseline approve` makes one")
+    return OK
+
+
+@baseline.command("export")
+@options.named_cluster
+@options.database
+@options.configuration
+def export(cluster: str, db: str | None, config_path: Path | None) -> int:
+    """Print the agreed state as manifests, to keep in Git and to use with --baseline."""
+    with options.store_of(db, config_path) as store:
+        approved = baselines.latest(store, sources.cluster_of(store, cluster))
+        if approved is None:
+            raise UsageError("there is no baseline yet", "`posture baseline approve` makes one")
+        snapshot = baselines.snapshot(store, approved)
+        kinds = dict.fromkeys(["namespaces", *(kind for domain in pipeline.DOMAINS for kind in domain.READS)])
+        objects = [row for kind in kinds for row in sorted(snapshot.objects(kind), key=lambda row: row[0])]
+        printer.yaml_documents([manifest(key, content) for key, content in objects])
+    return OK
+
+
+@baseline.command("validate")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@options.configuration
+def validate(paths: tuple[Path, ...], config_path: Path | None) -> int:
+    """Check baseline files: their form, and what they speak for."""
+    given = options.inputs_of(config_path, baseline=paths)
+    for bound in given.bounds:
+        selected = "cluster-wide" if bound.selector is None else f"namespaces with {bound.selector or 'any labels'}"
+        click.echo(f"{visible(bound.title, 300)}: {count(len(bound.objects), 'object')}, {visible(str(selected), 200)}")
+    for snapshot in given.snapshots:
+        total = sum(len(entries) for entries in snapshot.index.values())
+        click.echo(f"manifests: {count(total, 'object')}, for the whole cluster")
+    return OK

@@ -1,0 +1,54 @@
+"""posture clusterrole: the permissions that posture itself needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from posture.errors import OK
+from posture.kinds import KINDS, RBAC
+
+from . import printer
+
+DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", "/version")
+
+
+@click.command(short_help="Print the ClusterRole that posture itself needs.")
+@click.option(
+    "-n", "--namespace", "namespaces", multiple=True, help="A Role for this namespace instead; may be repeated."
+)
+@click.option("--name", default="posture", show_default=True, help="The role's name.")
+def clusterrole(namespaces: tuple[str, ...], name: str) -> int:
+    """Print the ClusterRole (or Role, with -n) that posture itself needs, as YAML that kubectl apply takes."""
+    printer.yaml_documents(roles(namespaces, name))
+    return OK
+
+
+def roles(namespaces: Sequence[str], name: str) -> list[dict[str, Any]]:
+    """The roles: one ClusterRole to get, list and watch every kind there is, or one Role for each namespace."""
+    rules = _rules(namespaced=bool(namespaces))
+    if not namespaces:
+        rules.append({"nonResourceURLs": list(DISCOVERY), "verbs": ["get"]})
+        return [_role("ClusterRole", {"name": name}, rules)]
+    found = []
+    for namespace in sorted(set(namespaces)):
+        itself = {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": [namespace], "verbs": ["get"]}
+        found.append(_role("Role", {"name": name, "namespace": namespace}, [itself, *rules]))
+    return found
+
+
+def _rules(*, namespaced: bool) -> list[dict[str, Any]]:
+    groups: dict[str, list[str]] = {}
+    for kind in KINDS:
+        if kind.namespaced or not namespaced:
+            groups.setdefault(kind.group, []).append(kind.resource)
+    return [
+        {"apiGroups": [group], "resources": sorted(found), "verbs": ["get", "list", "watch"]}
+        for group, found in sorted(groups.items())
+    ]
+
+
+def _role(kind: str, metadata: dict[str, str], rules: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules}

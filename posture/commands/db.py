@@ -1,0 +1,59 @@
+"""posture db: check, prune, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from posture import sources
+from posture.errors import OK
+from posture.store import lock, upkeep
+from posture.text import count, format_time, visible
+
+from . import options
+
+
+@click.group()
+def db() -> None:
+    """Check, prune and verify the database."""
+
+
+@db.command("check")
+@options.database
+@options.configuration
+def check(db: str | None, config_path: Path | None) -> int:
+    """Ask SQLite whether the file is sound."""
+    with options.store_of(db, config_path) as store:
+        upkeep.check(store)
+        click.echo(f"{visible(store.path)} is sound")
+    return OK
+
+
+@db.command("prune")
+@click.option(
+    "--keep", default="90d", show_default=True, metavar="AGE", help="Keep snapshots this young: 90d, 12w, or a date."
+)
+@options.database
+@options.configuration
+def prune(keep: str, db: str | None, config_path: Path | None) -> int:
+    """Forget old snapshots; approved ones, findings and decisions stay."""
+    now = sources.now_utc()
+    before = sources.moment(f"-{keep}" if keep[-1:].isalpha() and "T" not in keep else keep, now)
+    path = options.database_of(db, config_path)
+    with options.store_of(db, config_path) as store, lock.held(path, "posture db prune", format_time(now)):
+        done = upkeep.prune(store, before)
+    click.echo(f"forgotten: {count(done.revisions, 'snapshot')} before {before}, {count(done.versions, 'version')} of "
+               f"objects, {count(done.contents, 'projection')}")  # fmt: skip
+    return OK
+
+
+@db.command("verify")
+@options.database
+@options.configuration
+def verify(db: str | None, config_path: Path | None) -> int:
+    """Check that nothing in the database was altered: projections, intervals, the journal of decisions."""
+    with options.store_of(db, config_path) as store:
+        contents, decisions = upkeep.verify(store)
+    click.echo(f"sound: {count(contents, 'projection')}, {count(decisions, 'decision')}")
+    return OK

@@ -1,0 +1,124 @@
+"""posture diff: two states against each other."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posture import pipeline, sources
+from posture.errors import CANNOT_JUDGE, DRIFT, OK
+from posture.model import SEVERITIES
+from posture.pipeline import Diff, Difference
+from posture.report._document import SHOWN_PERMISSIONS, reference
+from posture.scan import is_missing
+from posture.text import count, visible
+
+from . import options, printer
+
+
+@click.command(short_help="Compare two states: what became possible, and what no longer is.")
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option(
+    "--domain", default="", type=click.Choice(["", *(domain.NAME for domain in pipeline.DOMAINS)]), help="One domain."
+)
+@click.option(
+    "--fail-on",
+    type=options.severity,
+    default="info",
+    show_default=True,
+    help="Exit 1 only when something loosened is at least this severe.",
+)
+@click.option("--notes", is_flag=True, help="Also what changed without effect.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--context", help="The context that `live` means.")
+@options.named_cluster
+@options.cluster_flags
+@options.judged
+@options.database
+@options.kubernetes_version
+def diff(
+    before: str, after: str, domain: str, fail_on: str, notes: bool, output: str, context: str | None, cluster: str,
+    kubeconfig: str | None, request_timeout: float, db: str | None, config_path: Path | None,
+    kubernetes_version: str, **judged: Any,
+) -> int:  # fmt: skip
+    """Compare two states: what became possible, and what no longer is. A is read as agreed.
+
+    A and B are a folder, a file, - for stdin, a stored snapshot's number, @TIME or @-7d, live, or context:NAME. Exits 1
+    when something was loosened, as a gate for CI.
+    """
+    inputs = options.inputs_of(config_path, **judged)
+    reached = sources.Cluster(context, kubeconfig, (), request_timeout)
+    now, version = sources.now_utc(), options.version_of(kubernetes_version)
+    with options.store_if_any(db, config_path) as store:
+        sides = [sources.state(text, inputs, reached, store, cluster, now, version) for text in (before, after)]
+        for side in sides:
+            for problem in side.problems:
+                click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
+            for text in side.snapshot.assumed:
+                click.echo(f"assumed in {visible(side.title, 100)}: {visible(text, 300)}", err=True)
+        found = pipeline.diff(sides[0].snapshot, sides[1].snapshot, inputs.rules, inputs.shipped, domain)
+    gaps = [(side.title, gap) for side in sides for gap in side.snapshot.gaps]
+    if output == "json":
+        printer.document(_document(found, gaps))
+    else:
+        _show(found, gaps, notes=notes)
+    limit = SEVERITIES.index(fail_on)
+    if any(one.change.direction == "loosened" and SEVERITIES.index(one.severity) <= limit for one in found.differences):
+        return DRIFT
+    return CANNOT_JUDGE if any(is_missing(gap) for _, gap in gaps) else OK
+
+
+def _document(found: Diff, gaps: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The contract's shape: {changes, notes, gaps}."""
+    return {
+        "changes": [_record(one) for one in found.differences],
+        "notes": [note._asdict() for note in found.notes],
+        "gaps": [{"source": title, **gap._asdict()} for title, gap in gaps],
+        "unknown": [
+            {"domain": one.domain, "subject": one.subject, "scope": one.scope, "through": one.through._asdict(),
+             "gap": one.gap._asdict()}
+            for one in found.unknown
+        ],
+    }  # fmt: skip
+
+
+def _record(one: Difference) -> dict[str, Any]:
+    change = one.change
+    broken = pipeline.domain_of(change.domain).permissions
+    return {
+        "domain": change.domain, "direction": change.direction, "effective": change.effective,
+        "severity": one.severity, "subject": change.subject, "scope": change.scope,
+        "through": change.through._asdict(),
+        "gained": list(islice(broken(change.gained), SHOWN_PERMISSIONS)),
+        "lost": list(islice(broken(change.lost), SHOWN_PERMISSIONS)),
+        "message": one.message,
+        "causes": [{"object": reference(cause.key), "what": cause.what, "actor": cause.actor, "time": cause.time}
+                   for cause in one.causes],
+        "checks": [check.id for check in one.checks],
+    }  # fmt: skip
+
+
+def _show(found: Diff, gaps: list[tuple[str, Any]], *, notes: bool) -> None:
+    for direction, sign in (("loosened", "+"), ("tightened", "-")):
+        mine = [one for one in found.differences if one.change.direction == direction]
+        if mine:
+            click.echo(f"{direction}: {count(len(mine), 'change')}")
+        for one in sorted(mine, key=lambda one: (SEVERITIES.index(one.severity), one.message)):
+            shown = printer.severity(one.severity, 4) if direction == "loosened" else "    "
+            click.echo(f"{sign} {shown}  {visible(one.message)}")
+    if not found.differences:
+        click.echo("no difference in what is possible")
+    if notes:
+        for note in found.notes:
+            click.echo(f"note    {visible(note.subject)} in {visible(note.scope)}: {visible(note.message)}")
+    for title, gap in gaps:
+        if gap.reason != "not collected":
+            click.echo(
+                f"gap     {visible(title, 60)}: {visible(gap.resource)} {gap.reason}, {visible(gap.message)}", err=True
+            )
+    if found.unknown:
+        click.echo(f"unknown because of gaps: {count(len(found.unknown), 'change')}", err=True)

@@ -1,0 +1,311 @@
+"""posture findings: list, show, decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posture import actions, pipeline, sources
+from posture.drift.agreed import Agreed, Yardstick
+from posture.errors import OK, UsageError
+from posture.inputs import Inputs
+from posture.kinds import BY_NAME, manifest
+from posture.model import SEVERITIES, Finding
+from posture.report import _document
+from posture.store import Store, baselines, snapshots
+from posture.store import findings as stored
+from posture.store.decisions import Deed
+from posture.text import ago, count, format_time, parse_time, visible
+
+from . import options, printer
+
+
+def _statuses(tally: Mapping[str, int]) -> list[str]:
+    """The status that all members share, or how many have which."""
+    return [f"{number} {status}" if len(tally) > 1 else status for status, number in tally.items()]
+
+
+def _newcomers(group: Mapping[str, Any]) -> str:
+    """` (+2)` where two members joined a group that was known."""
+    return f" (+{group['new']})" if 0 < group["new"] < group["count"] else ""
+
+
+STATUSES = ("open", "acknowledged", "accepted", "false positive", "agreed", "unknown", "resolved")
+COLUMNS = (
+    printer.Column("GROUP", lambda one: one["id"]),
+    printer.Column("SEVERITY", lambda one: one["severity"]),
+    printer.Column("STATUS", lambda one: ", ".join(_statuses(one["status"]))),
+    printer.Column("COUNT", lambda one: f"{one['count']}{_newcomers(one)}"),
+    printer.Column("OWNER", lambda one: ", ".join(one["owners"][:2]) + (" …" if len(one["owners"]) > 2 else "")),
+    printer.Column("CHECK", lambda one: one["rule"], wide=True),
+    printer.Column("THROUGH", lambda one: f"{one['through']['kind']} {one['through']['name']}", wide=True),
+    printer.Column("FINDING", lambda one: one["message"]),
+)  # fmt: skip
+MEMBERS = (
+    printer.Column("ID", lambda one: one["id"][:12]),
+    printer.field("SEVERITY", "severity"),
+    printer.field("STATUS", "status"),
+    printer.field("MARK", "mark"),
+    printer.field("OWNER", "owner"),
+    printer.field("OWNER WHY", "ownerWhy", wide=True),
+    printer.field("FINDING", "message"),
+)  # fmt: skip
+
+
+@click.group()
+def findings() -> None:
+    """List, show and decide about findings.
+
+    An ID is a finding's or a group's, or the beginning of one; a group stands for all of its findings.
+    """
+
+
+@findings.command("list")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice([*STATUSES, "all"]),
+    help="Which ones; may be repeated. [default: open, acknowledged and unknown]",
+)
+@click.option("--severity", type=options.severity, help="At least this severe.")
+@click.option("--owner", default="", help="Whose.")
+@click.option("-n", "--namespace", default="", help="Of subjects or scopes in this namespace.")
+@click.option("--domain", default="", help="Of one domain.")
+@click.option("--new", "only_new", is_flag=True, help="Only new, widened and regressed ones.")
+@click.option("--members", is_flag=True, help="Every finding instead of groups.")
+@click.option("--standing", is_flag=True, help="What checks found when the baseline was approved: agreed, not drift.")
+@options.named_cluster
+@options.output
+@options.database
+@options.configuration
+def list_(
+    statuses: tuple[str, ...], severity: str | None, owner: str, namespace: str, domain: str, only_new: bool,
+    members: bool, standing: bool, cluster: str, output: str, db: str | None, config_path: Path | None,
+) -> int:  # fmt: skip
+    """List groups of findings, or single findings with --members."""
+    now = format_time(sources.now_utc())
+    with options.store_of(db, config_path) as store:
+        if standing:
+            return _standing(store, options.inputs_of(config_path), cluster, output)
+        where, args = ("f.cluster = ?", (sources.cluster_of(store, cluster),)) if cluster else ("", ())
+        wanted = set(statuses or ("open", "acknowledged", "unknown"))
+        found = [
+            one for one in stored.select(store, where, args)
+            if ("all" in wanted or one.status(now) in wanted)
+            and (not severity or SEVERITIES.index(one.severity) <= SEVERITIES.index(severity))
+            and (not owner or owner == (one.assignee or one.owner.name))
+            and (not namespace or namespace in (one.scope, one.subject.partition(":")[2].partition("/")[0]))
+            and (not domain or domain == one.domain)
+            and (not only_new or one.mark)
+        ]  # fmt: skip
+    empty = "nothing to show; `posture findings list --status all` shows every finding"
+    if members:
+        records = [
+            _document.finding_record(one, now, _permissions, {}, history=True)
+            for one in sorted(found, key=_document.order)
+        ]
+        printer.emit(records, MEMBERS, output, empty=empty)
+    else:
+        printer.emit(_document.group_records(found, now), COLUMNS, output, empty=empty)
+    return OK
+
+
+def _permissions(domain: str, units: Any) -> Any:
+    return pipeline.domain_of(domain).permissions(units)
+
+
+def _standing(store: Store, inputs: Inputs, cluster: str, output: str) -> int:
+    """What was agreed with the baseline though a check holds there: found anew, since it is never a finding."""
+    one = sources.cluster_of(store, cluster)
+    approved, revision = baselines.latest(store, one), snapshots.latest(store, one)
+    if approved is None or revision is None:
+        raise UsageError("there is no baseline yet, so nothing is standing", "`posture baseline approve` makes one")
+    snapshot = snapshots.load(store, one, revision).snapshot
+    agreed = Agreed((baselines.snapshot(store, approved),), (), inputs.shipped(snapshot.version))
+    records = []
+    checks = {check.id: check for check in inputs.rules.applying(snapshot)}
+    for domain in pipeline.DOMAINS:
+        live = domain.evaluate(snapshot)
+        matcher = domain.Matcher(checks.values())
+        yardstick = Yardstick(domain, matcher, live, agreed, pipeline.NAMESPACED)
+        gains, _ = yardstick.gains(live)
+        for subject, scope, through in yardstick.standing(live, gains):
+            change = domain.as_change(matcher, live, (subject, scope), through)
+            held = sorted(
+                domain.reasons(matcher, change, live), key=lambda check: (SEVERITIES.index(check.severity), check.id)
+            )
+            records.append({"subject": subject, "scope": scope, "through": str(through), "severity": held[0].severity,
+                            "check": held[0].id, "title": held[0].title, "path": " → ".join(change.path)})  # fmt: skip
+    records.sort(key=lambda row: (SEVERITIES.index(row["severity"]), row["check"], row["subject"], row["scope"]))
+    columns = [printer.field(name.upper(), name) for name in ("severity", "check", "subject", "scope", "path")]
+    printer.emit(records, columns, output, name="subject", empty="nothing is standing")
+    return OK
+
+
+@findings.command("show")
+@click.argument("ids", nargs=-1, required=True, metavar="ID…")
+@click.option("--fix", "fixes", is_flag=True, help="Print the checked fix as YAML; posture never applies it.")
+@options.named_cluster
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@options.database
+@options.configuration
+def show(ids: tuple[str, ...], fixes: bool, cluster: str, output: str, db: str | None, config_path: Path | None) -> int:
+    """Show findings with cause, owner, reasons and fix."""
+    now = format_time(sources.now_utc())
+    with options.store_of(db, config_path) as store:
+        found = actions.find(store, ids, cluster)
+    if fixes:
+        return _fixes(found)
+    checks = {check.id: check for check in options.inputs_of(config_path).checks}
+    records = [_document.finding_record(one, now, _permissions, checks, history=True) for one in found]
+    if output == "json":
+        printer.document(records)
+        return OK
+    for number, record in enumerate(records):
+        if number:
+            click.echo()
+        for line in _lines(record, now):
+            click.echo(line)
+    return OK
+
+
+def _lines(record: dict[str, Any], now: str) -> list[str]:
+    lines = [f"{printer.severity(record['severity'])} {visible(record['message'])}"]
+
+    def row(name: str, text: str) -> None:
+        lines.append(f"  {name:<10}{visible(text)}")
+
+    row("id", f"{record['id']}   group {record['group']}")
+    row("status", record["status"] + (f", {record['mark']}" if record["mark"] else "") + _decided(record["decision"]))
+    row("since", f"{record['opened']} ({ago(record['opened'], parse_time(now))})")
+    row(
+        "owner",
+        f"{record['owner']}: {record['ownerWhy']}" + (f"; told: {', '.join(record['told'])}" if record["told"] else ""),
+    )
+    row("way", " → ".join(record["path"]))
+    for cause in record["causes"]:
+        key = cause["object"]
+        name = "/".join(part for part in (key.get("namespace"), key["name"]) if part)
+        by = f" by {cause['actor']} (claimed)" if cause["actor"] else ""
+        row("cause", f"{key.get('kind') or key['resource']} {name} {cause['what']}{by} {cause['time']}".rstrip())
+    for reason in record["reasons"]:
+        row("check", f"{reason['check']} ({reason['severity']}): {reason['title']}")
+        if "why" in reason:
+            row("", reason["why"])
+            row("", reason["remedy"])
+    for permission in islice(record["gained"], 12):
+        row(
+            "gained",
+            " ".join(f"{name}={value!r}" if value == "" else f"{name}={value}" for name, value in permission.items()),
+        )
+    if len(record["gained"]) > 12 or not record["gainedComplete"]:
+        row("", f"and more: {count(len(record['gained']), 'permission')} in all, see -o json")
+    if record["fix"]:
+        row("fix", f"{record['fix']['text']}   (checked; --fix prints it)")
+        for text in record["fix"]["breaks"]:
+            row("", f"also: {text}")
+    else:
+        row("fix", f"none found: {record['noFix']}")
+    return lines
+
+
+def _decided(decision: dict[str, str] | None) -> str:
+    if decision is None:
+        return ""
+    until = f" until {decision['until'][:10]}" if decision["until"] else ""
+    reason = f': "{decision["reason"]}"' if decision["reason"] else ""
+    return f" ({decision['action']} by {decision['by']}{until}{reason})"
+
+
+def _fixes(found: Sequence[Finding]) -> int:
+    """The checked fixes: manifests on stdout, deletions as kubectl commands in comments beside them."""
+    documents: list[Any] = []
+    seen = set()
+    for finding in found:
+        if finding.fix is None:
+            click.echo(f"{finding.fingerprint[:12]}: no fix was found: {visible(finding.no_fix)}", err=True)
+            continue
+        for edit in finding.fix.edits:
+            if edit.key in seen:
+                continue
+            seen.add(edit.key)
+            if edit.new is None:
+                namespace = f" -n {visible(edit.key.namespace)}" if edit.key.namespace else ""
+                resource = BY_NAME[edit.key.resource].name
+                click.echo(
+                    f"# {visible(finding.fix.text)}: kubectl delete {resource} {visible(edit.key.name)}{namespace}"
+                )
+            else:
+                documents.append(manifest(edit.key, edit.new))
+    if documents:
+        printer.yaml_documents(documents)
+    return OK
+
+
+@findings.command("history")
+@click.argument("identity", metavar="ID")
+@options.named_cluster
+@options.output
+@options.database
+@options.configuration
+def history(identity: str, cluster: str, output: str, db: str | None, config_path: Path | None) -> int:
+    """What happened to a finding and what was decided, oldest first."""
+    with options.store_of(db, config_path) as store:
+        records = [
+            {"id": finding.fingerprint, "time": time, "what": what, "detail": detail}
+            for finding in actions.find(store, [identity], cluster)
+            for time, what, detail in stored.history(store, finding)
+        ]
+    columns = [
+        printer.Column("ID", lambda one: one["id"][:12]),
+        *(printer.field(n.upper(), n) for n in ("time", "what", "detail")),
+    ]
+    printer.emit(records, columns, output)
+    return OK
+
+
+def _decide(
+    action: Any, ids: tuple[str, ...], cluster: str, db: str | None, config_path: Path | None, **deed: Any
+) -> int:
+    now = sources.now_utc()
+    if deed.get("until"):
+        deed["until"] = actions.until(deed["until"], now)
+    with options.store_of(db, config_path) as store:
+        found = actions.find(store, ids, cluster)
+        number = actions.decide_on(store, found, Deed(action, deed.pop("by"), format_time(now), **deed))
+    click.echo(f"{count(number, 'finding')} {action}", err=True)
+    return OK
+
+
+def _decision(name: str, action: str, text: str, *extra: Any, required: bool = False) -> None:
+    """Make one of the deciding commands: they differ in a word and a flag."""
+
+    def command(**given: Any) -> int:
+        return _decide(action, **given)
+
+    command.__doc__ = text
+    decorators = [
+        findings.command(name), click.argument("ids", nargs=-1, required=True, metavar="ID…"), *extra,
+        options.by_and_reason(required=required), options.named_cluster, options.database, options.configuration,
+    ]  # fmt: skip
+    for decorate in reversed(decorators):
+        command = decorate(command)
+
+
+_decision("ack", "acknowledged", "Acknowledge findings: they are seen, and somebody works on them.")
+_decision("assign", "assigned", "Assign findings to another owner; no rule overrides it.",
+          click.option("--to", "assignee", default="", help="The owner (required)."))  # fmt: skip
+_decision(
+    "accept",
+    "accepted",
+    "Accept findings until a date, with a reason. It covers what was gained by now; more comes back as widened.",
+    click.option("--until", default="", metavar="DATE", help="2027-01-31, or 30d (required)."),
+    required=True,
+)
+_decision("false-positive", "false positive", "Mark findings as false, with a reason.", required=True)
+_decision("reopen", "reopened", "Open findings again that were decided about.")

@@ -1,0 +1,172 @@
+"""Flags that several commands share, spelled as kubectl spells them, and what they open."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posture import config, sources
+from posture.errors import UsageError
+from posture.inputs import Inputs
+from posture.model import SEVERITIES, Snapshot, Version
+from posture.store import MEMORY, Store, default_path, open_store
+from posture.text import visible
+
+type Command = Callable[..., Any]
+
+OUTPUTS = ("table", "wide", "json", "yaml", "name")
+severity = click.Choice(SEVERITIES)
+
+
+def _all(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for one in reversed(decorators):
+            command = one(command)
+        return command
+
+    return decorate
+
+
+database = click.option("--db", metavar="PATH", help="The database; :memory: keeps nothing. [env: POSTURE_DB]")
+configuration = click.option("--config", "config_path", type=click.Path(path_type=Path), help="The configuration file.")
+output = click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True)
+named_cluster = click.option("--cluster", default="", metavar="NAME", help="The cluster's name or id.")
+cluster_flags = _all(
+    click.option("--kubeconfig", metavar="PATH", help="The kubeconfig file. [env: KUBECONFIG]"),
+    click.option("--request-timeout", type=float, default=60.0, show_default=True, help="Seconds for one request."),
+)
+judged = _all(
+    click.option("--checks", multiple=True, type=click.Path(path_type=Path), help="A folder of more checks."),
+    click.option("--baseline", multiple=True, type=click.Path(path_type=Path),
+                 help="A folder or file that is agreed to: manifests, or {for, objects} files."),
+    click.option("--owners", "owners_path", type=click.Path(path_type=Path), help="The owners file."),
+    configuration,
+)  # fmt: skip
+kubernetes_version = click.option(
+    "--kubernetes-version", default="", metavar="1.X", help="The server's version, for a folder."
+)
+
+
+def by_and_reason(*, required: bool) -> Callable[[Command], Command]:
+    """`--by` and `--reason`, for what is written into the journal."""
+    return _all(
+        click.option("--by", default=_user, help="Who decides. [default: you; env: POSTURE_USER]"),
+        click.option("--reason", default="", help=f"Why{' (required)' if required else ''}."),
+    )
+
+
+def _user() -> str:
+    try:
+        return os.environ.get("POSTURE_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user need have no name
+        return ""
+
+
+def inputs_of(config_path: Path | None, **given: Any) -> Inputs:
+    """What a run is judged with: the configuration, and what the flags say over it."""
+    settings = config.load(config_path)
+    return Inputs(
+        replace(
+            settings,
+            checks=settings.checks + tuple(given.get("checks") or ()),
+            baseline=tuple(given.get("baseline") or ()) or settings.baseline,
+            owners=given.get("owners_path") or settings.owners,
+        )
+    )
+
+
+def database_of(db: str | None, config_path: Path | None = None) -> str:
+    """The database's path: the flag, the environment, the configuration, the default."""
+    if db:
+        return db
+    if "POSTURE_DB" in os.environ:
+        return default_path()
+    return config.load(config_path).db or default_path()
+
+
+@contextmanager
+def store_of(db: str | None, config_path: Path | None = None, *, create: bool = False) -> Iterator[Store]:
+    """The open database."""
+    with open_store(database_of(db, config_path), create=create) as store:
+        yield store
+
+
+@contextmanager
+def store_if_any(db: str | None, config_path: Path | None = None) -> Iterator[Store | None]:
+    """The open database, or None where there is none."""
+    path = database_of(db, config_path)
+    if path == MEMORY or not Path(path).exists():
+        yield None
+        return
+    with open_store(path, create=False) as store:
+        yield store
+
+
+def version_of(text: str) -> Version | None:
+    """`--kubernetes-version`. Raises UsageError."""
+    if not text:
+        return None
+    try:
+        return Version.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{visible(text, 40)} is no Kubernetes version", "write 1.36") from error
+
+
+def asked_of(command: Command) -> Command:
+    """The flags that say where a question is answered: --from, --context, --snapshot, --at. Passes `snapshot`."""
+
+    @_all(
+        click.option("--from", "paths", multiple=True, metavar="PATH", help="Ask manifests: a folder, a file or -."),
+        click.option("--context", help="Ask the live cluster of this context (the default: the current one)."),
+        click.option("--snapshot", "number", default="", metavar="ID", help="Ask a stored snapshot; latest is one."),
+        click.option("--at", default="", metavar="TIME", help="Ask what was stored at a time: 2026-10-20, -7d."),
+        named_cluster, cluster_flags, kubernetes_version, database, configuration,
+    )  # fmt: skip
+    @functools.wraps(command)
+    def wrapped(
+        paths: tuple[str, ...], context: str | None, number: str, at: str, cluster: str, kubeconfig: str | None,
+        request_timeout: float, kubernetes_version: str, db: str | None, config_path: Path | None, **rest: Any,
+    ) -> Any:  # fmt: skip
+        given = [flag for flag, value in (("--from", paths), ("--context", context), ("--snapshot", number)) if value]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} name different sources", "give one of them")
+        title, snapshot = _asked(
+            paths, number, at, cluster, version_of(kubernetes_version), db, config_path,
+            sources.Cluster(context, kubeconfig, (), request_timeout),
+        )  # fmt: skip
+        click.echo(f"answered from {visible(title, 300)}", err=True)
+        for text in snapshot.assumed:
+            click.echo(f"assumed: {visible(text, 300)}", err=True)
+        return command(snapshot=snapshot, **rest)
+
+    return wrapped
+
+
+def _asked(
+    paths: tuple[str, ...], number: str, at: str, cluster: str, version: Version | None, db: str | None,
+    config_path: Path | None, reached: sources.Cluster,
+) -> tuple[str, Snapshot]:  # fmt: skip
+    inputs = inputs_of(config_path)
+    if paths:
+        source = sources.folder(paths, inputs)
+        snapshot = sources.snapshot_of(source, inputs, offline=True, version=version)
+    elif number or at:
+        # The snapshot reads its objects on demand, so the database stays open while the command runs.
+        store = click.get_current_context().with_resource(store_of(db, config_path))
+        time = sources.moment(at, sources.now_utc()) if at else ""
+        snapshot, revision = sources.stored(store, cluster, number=number, at=time)
+        return f"snapshot {revision.id} of {revision.time}", snapshot
+    else:
+        source = sources.live(reached)
+        snapshot = sources.snapshot_of(source, inputs, offline=False)
+    for problem in source.facts.problems:
+        click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
+    return source.title, snapshot

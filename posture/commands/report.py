@@ -1,0 +1,73 @@
+"""posture report: one document for tickets and other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posture import pipeline, sources
+from posture import report as reports
+from posture.errors import OK, UsageError
+from posture.inputs import Inputs
+from posture.model import Gap
+from posture.report import _document
+from posture.store import Store, baselines, findings, snapshots
+from posture.text import format_time
+
+from . import options
+
+
+@click.command(short_help="Write a report for tickets and other tools.")
+@click.option("-o", "--output", "form", type=click.Choice(reports.formats()), default="json", show_default=True)
+@click.option("--all", "everything", is_flag=True, help="Resolved, accepted and agreed findings too.")
+@options.named_cluster
+@options.judged
+@options.database
+def report(form: str, everything: bool, cluster: str, db: str | None, config_path: Path | None, **judged: Any) -> int:
+    """Write what was found, in one document: {run, groups[], findings[], gaps[]}.
+
+    The JSON Schema is `posture/report/report.schema.json`. Two reports of one snapshot are the same bytes.
+    """
+    inputs = options.inputs_of(config_path, **judged)
+    with options.store_of(db, config_path) as store:
+        click.echo(reports.render(built(store, inputs, cluster, everything=everything), form), nl=False)
+    return OK
+
+
+def built(
+    store: Store, inputs: Inputs, cluster: str, *, everything: bool = False, memory: bool = False
+) -> dict[str, Any]:
+    """The report of what the store holds: of one cluster, or of all when none is named.
+
+    Raises UsageError when there is nothing to report on.
+    """
+    wanted = [sources.cluster_of(store, cluster)] if cluster else [number for number, _ in snapshots.clusters(store)]
+    if not wanted:
+        raise UsageError(f"there is no snapshot in {store.path}", "run `posture scan` first")
+    names = dict(snapshots.clusters(store))
+    clusters, gaps, found, now = [], [], [], ""
+    for one in wanted:
+        revision = snapshots.latest(store, one)
+        assert revision is not None
+        now = max(now, revision.time)
+        approved = baselines.latest(store, one)
+        clusters.append({
+            "id": one, "name": names[one], "snapshot": revision.id, "time": revision.time, "source": revision.source,
+            "version": revision.version, "assumed": list(revision.assumed), "complete": revision.complete,
+            "objects": revision.summary.get("objects", 0), "standing": revision.summary.get("standing", 0),
+            "unknown": revision.summary.get("unknown", 0),
+            "baseline": {"id": approved.id, "snapshot": approved.revision, "time": approved.time, "by": approved.by,
+                         "why": approved.why} if approved else None,
+        })  # fmt: skip
+        held: tuple[Gap, ...] = snapshots.load(store, one, revision).snapshot.gaps
+        gaps += [(one, gap) for gap in held]
+        found += list(findings.select(store, "f.cluster = ?", (one,)))
+    shown = [one for one in found if everything or one.status(now) in ("open", "acknowledged", "unknown", "accepted")]
+    run = {"time": now or format_time(sources.now_utc()), "clusters": clusters,
+           "unowned": sum(one.owner.unowned and not one.assignee for one in shown)}  # fmt: skip
+    return _document.report(
+        run, shown, gaps, now, lambda domain, units: pipeline.domain_of(domain).permissions(units),
+        {check.id: check for check in inputs.checks}, history=not memory,
+    )  # fmt: skip

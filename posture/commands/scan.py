@@ -1,0 +1,184 @@
+"""posture scan: the CronJob's command."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posture import scan as scanning
+from posture import sources
+from posture.collect import Source
+from posture.errors import CANNOT_JUDGE, DRIFT, OK, UsageError
+from posture.model import SEVERITIES, Cause, Finding
+from posture.report._document import headline, order
+from posture.scan import Request, Scanned
+from posture.store import Store, findings, lock, open_store
+from posture.text import ago, count, cut, format_time, parse_time, visible
+
+from . import options, printer
+
+INDENT = "      "
+
+
+@click.command(short_help="Read a cluster and say what became possible that was not agreed.")
+@click.option("--context", "contexts", multiple=True, help="A kubeconfig context; several are scanned one by one.")
+@click.option("--from", "paths", multiple=True, metavar="PATH", help="Scan manifests: a folder, a file or - for stdin.")
+@click.option("--at", default="", metavar="TIME", help="The moment that manifests show; now if left out.")
+@options.named_cluster
+@click.option("-n", "--namespace", "namespaces", multiple=True, help="Read only this namespace; may be repeated.")
+@options.cluster_flags
+@options.judged
+@options.database
+@options.kubernetes_version
+@click.option("--fail-on", type=options.severity, help="Exit 1 when an open finding is at least this severe.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def scan(
+    contexts: tuple[str, ...], paths: tuple[str, ...], at: str, cluster: str, namespaces: tuple[str, ...],
+    kubeconfig: str | None, request_timeout: float, db: str | None, config_path: Path | None,
+    kubernetes_version: str, fail_on: str | None, output: str, **judged: Any,
+) -> int:  # fmt: skip
+    """Read a cluster, or manifests, and say what became possible that was not agreed.
+
+    The result is kept in the database: what is found again is not new. Without a baseline nothing is called drift:
+    checks say what deserves a look. Exits 0 also when there is drift, 3 when a required kind could not be read.
+    """
+    if paths and (contexts or namespaces or kubeconfig):
+        raise UsageError("--from reads files; --context, --kubeconfig and -n read a cluster", "give one or the other")
+    if at and not paths:
+        raise UsageError("--at needs --from: a live cluster is read as it is now", "leave --at out")
+    inputs = options.inputs_of(config_path, **judged)
+    version = options.version_of(kubernetes_version)
+    path = options.database_of(db, config_path)
+    worst = OK
+    with open_store(path) as store, lock.held(path, "posture scan", format_time(sources.now_utc())):
+        for number, source in enumerate(_sources(contexts, paths, namespaces, kubeconfig, request_timeout, inputs)):
+            now = sources.now_utc()
+            time = sources.moment(at, now) if at else format_time(now)
+            start = clock.monotonic()
+            done = scanning.scan(store, source, inputs, Request(time, cluster, version, bool(paths)))
+            seconds = clock.monotonic() - start
+            if output == "json":
+                from posture.commands.report import built
+
+                printer.document(built(store, inputs, done.snapshot.cluster, memory=path == ":memory:"))
+            else:
+                if number:
+                    click.echo()
+                show(store, done, time, seconds)
+            worst = max(worst, _code(store, done, time, fail_on), key=lambda code: (code == DRIFT, code))
+    return worst
+
+
+def _sources(
+    contexts: tuple[str, ...], paths: tuple[str, ...], namespaces: tuple[str, ...], kubeconfig: str | None,
+    timeout: float, inputs: Any,
+) -> Iterator[Source]:  # fmt: skip
+    if paths:
+        yield sources.folder(paths, inputs)
+        return
+    for context in contexts or (None,):
+        yield sources.live(sources.Cluster(context, kubeconfig, namespaces, timeout))
+
+
+def _code(store: Store, done: Scanned, now: str, fail_on: str | None) -> int:
+    if fail_on:
+        limit = SEVERITIES.index(fail_on)
+        current = findings.current(store, done.snapshot.cluster).values()
+        if any(one.status(now) == "open" and SEVERITIES.index(one.severity) <= limit for one in current):
+            return DRIFT
+    return CANNOT_JUDGE if done.missing else OK
+
+
+def show(store: Store, done: Scanned, now: str, seconds: float) -> None:
+    """The result of a scan, as people read it."""
+    for problem in done.problems:
+        click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
+    for text in done.snapshot.assumed:
+        click.echo(f"assumed: {visible(text, 300)}", err=True)
+    open_now = [one for one in findings.current(store, done.snapshot.cluster).values() if one.status(now) == "open"]
+    click.echo(_first_line(done, seconds))
+    click.echo(_second_line(done, open_now))
+    for line in finding_lines(open_now, now):
+        click.echo(line)
+    for gap in done.snapshot.gaps:
+        if gap.reason != "not collected":
+            where = f" in {gap.namespace}" if gap.namespace else ""
+            click.echo(f"gap   {visible(gap.resource + where, 200)}: {gap.reason}, {visible(gap.message, 300)}")
+
+
+def _first_line(done: Scanned, seconds: float) -> str:
+    snapshot, approved = done.snapshot, done.approved
+    version = str(snapshot.version) if snapshot.version else "version assumed"
+    if approved:
+        why = f' "{visible(approved.why, 60)}"' if approved.why else ""
+        agreed = f"baseline: approved {approved.time[:10]} by {visible(approved.by, 60)}{why}"
+    else:
+        agreed = "no baseline yet: nothing is called drift, checks say what deserves a look"
+    parts = [visible(done.name, 60), version, f"{count(done.summary['objects'], 'object')} in {seconds:.1f} s", agreed]
+    gaps = [gap for gap in snapshot.gaps if gap.reason != "not collected"]
+    if gaps:
+        parts.append(count(len(gaps), "gap"))
+    return "   ".join(parts)
+
+
+def _second_line(done: Scanned, open_now: Sequence[Finding]) -> str:
+    events = [event.kind for event in done.events]
+    words = {
+        "opened": "new",
+        "widened": "widened",
+        "regressed": "regressed",
+        "expired": "expired",
+        "resolved": "resolved",
+    }
+    parts = [f"{events.count(kind)} {word}" for kind, word in words.items() if kind in events]
+    parts = parts or ["0 new"]
+    parts.append(f"{len(open_now)} open")
+    unowned = sum(one.owner.unowned and not one.assignee for one in open_now)
+    if unowned:
+        parts.append(f"{unowned} without an owner")
+    if done.summary["unknown"]:
+        parts.append(f"{done.summary['unknown']} unknown because of gaps")
+    if done.summary["standing"]:
+        parts.append(f"{done.summary['standing']} standing (posture findings list --standing)")
+    if not done.approved:
+        parts.append("`posture baseline approve` agrees to what is possible today")
+    return ", ".join(parts)
+
+
+def finding_lines(found: Sequence[Finding], now: str) -> Iterator[str]:
+    """Groups, two lines each: what became possible, and through what, by whom."""
+    grouped = [sorted(each, key=order) for _, each in groupby(sorted(found, key=_by_group), key=_by_group)]
+    grouped.sort(key=lambda members: order(members[0]))
+    room = min(max(printer.width() - 48, 40), 100)
+    if grouped:
+        yield ""
+    for members in grouped:
+        first = members[0]
+        owners = sorted({one.assignee or one.owner.name for one in members})
+        owner = owners[0] if len(owners) == 1 else f"{len(owners)} owners"
+        mark = f"{first.mark} " if first.mark in ("widened", "regressed") else ""
+        age = ago(first.causes[0].time or first.opened, parse_time(now)) if first.causes else ""
+        text = cut(visible(mark + headline(members)), room)
+        shown = printer.severity(first.severity, 4)
+        yield f"{shown}  {printer.pad(text, room)}  {printer.pad(visible(owner, 14), 14)}  {printer.pad(age, 8)}  {first.group}"
+        yield f"{INDENT}through {visible(' → '.join(first.path), 300)}{_by(first.causes)}"
+
+
+def _by_group(finding: Finding) -> str:
+    return finding.group
+
+
+def _by(causes: Sequence[Cause]) -> str:
+    if not causes:
+        return ""
+    cause = causes[0]
+    if cause.what == "server version":
+        return f", by an upgrade: {visible(cause.actor, 60)}"
+    what = f"{cause.what} by {visible(cause.actor, 60)} (claimed)" if cause.actor else cause.what
+    more = f" and {count(len(causes) - 1, 'other change')}" if len(causes) > 1 else ""
+    return f", {visible(cause.key.name, 60)} {what}{more}"
