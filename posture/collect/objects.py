@@ -1,0 +1,181 @@
+"""What a manifest's document holds: the objects of Lists, the kind that is meant, the API's defaults.
+
+All of it as the API server would see the object once `kubectl apply` has sent it. Nothing is changed in place:
+documents may share their values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from posture.collect import api_resource
+from posture.collect.manifest import Document
+from posture.kinds import API_RESOURCES, BY_KIND, KINDS, RBAC, Kind
+
+DEFINITION = "CustomResourceDefinition"
+DEFINITION_GROUP = "apiextensions.k8s.io"
+DEFINITION_VERSION = f"{DEFINITION_GROUP}/v1"
+
+_BY_KIND_ALONE = {kind.kind: kind for kind in KINDS}
+# Groups in which a kind of another group is meant: what Kubernetes 1.15 moved, and an apiVersion without its group.
+_MISLEADING_GROUPS = ("", "extensions")
+_LIST = "List"
+_KIND = re.compile(rb"""\bkind["']?\s*:\s*["']?([^\s"',}\]#]*)""")
+_KIND_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9]*")
+EVERYTHING = frozenset({"*"})
+
+
+def unfold(document: Document) -> Iterator[tuple[Any, int]]:
+    """The objects of a document with their lines: its value, or the items of a List, of a List in it, and so on.
+
+    Items of a typed list (`RoleBindingList`) that say neither apiVersion nor kind get both from it, as in
+    apimachinery's decodeToList.
+    """
+    stack = [(document.value, document.line, document.items)]
+    while stack:
+        value, line, lines = stack.pop()
+        if not is_list(value):
+            yield value, line
+            continue
+        items = value["items"] or ()
+        kind = value["kind"].removesuffix(_LIST)
+        inherited = {"apiVersion": value.get("apiVersion"), "kind": kind} if kind else {}
+        places = lines if len(lines) == len(items) else (line,) * len(items)
+        for item, place in zip(reversed(items), reversed(places), strict=True):
+            bare = isinstance(item, dict) and not item.get("kind") and not item.get("apiVersion")
+            stack.append(({**item, **inherited} if bare else item, place, ()))
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value is a List whose items can be taken out."""
+    return names_list(value) and "items" in value and (value["items"] is None or isinstance(value["items"], list))
+
+
+def names_list(value: Any) -> bool:
+    """Whether a value calls itself a List."""
+    return isinstance(value, dict) and isinstance(value.get("kind"), str) and value["kind"].endswith(_LIST)
+
+
+def meant(api_version: str, kind: str) -> Kind | None:
+    """The kind of posture's that an object means, in whatever version; None for those that posture does not read."""
+    group = api_version.rpartition("/")[0]
+    found = BY_KIND.get((group, kind))
+    return found or (_BY_KIND_ALONE.get(kind) if group in _MISLEADING_GROUPS else None)
+
+
+def served(kind: Kind) -> list[str]:
+    """The apiVersions under which Kubernetes serves a kind."""
+    return [f"{kind.group}/{version}" if kind.group else version for version in kind.versions]
+
+
+def normal(kind: Kind, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """An object as the API server would store it: its namespace, and the defaults that change what it means.
+
+    A missing namespace is `default`, and that of a cluster-scoped object goes. So does resourceVersion: in a file it
+    does not promise that the rest is unchanged. Raises AttributeError, TypeError or ValueError when the object has
+    not the shape of its kind.
+    """
+    metadata = {
+        field: value for field, value in raw["metadata"].items() if field not in ("namespace", "resourceVersion")
+    }
+    namespace = ""
+    if kind.namespaced:
+        namespace = metadata["namespace"] = raw["metadata"].get("namespace") or "default"
+    given = {**raw, "metadata": metadata}
+    if kind.kind in ("RoleBinding", "ClusterRoleBinding"):
+        return given | _binding(raw, namespace)
+    if kind.kind == "NetworkPolicy":
+        return given | {"spec": _network_policy(raw.get("spec") or {})}
+    return given
+
+
+def _binding(raw: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    """SetDefaults_RoleBinding and SetDefaults_Subject in kubernetes pkg/apis/rbac/v1.
+
+    The namespace of a service account is filled in by the authorizer (plugin/pkg/auth/authorizer/rbac), not stored.
+    """
+    changed: dict[str, Any] = {}
+    if raw.get("roleRef"):
+        changed["roleRef"] = {**raw["roleRef"], "apiGroup": raw["roleRef"].get("apiGroup") or RBAC}
+    if raw.get("subjects"):
+        changed["subjects"] = [_subject(subject, namespace) for subject in raw["subjects"]]
+    return changed
+
+
+def _subject(subject: Mapping[str, Any], namespace: str) -> Mapping[str, Any]:
+    if subject.get("kind") in ("User", "Group") and not subject.get("apiGroup"):
+        return {**subject, "apiGroup": RBAC}
+    if subject.get("kind") == "ServiceAccount" and not subject.get("namespace") and namespace:
+        return {**subject, "namespace": namespace}
+    return subject
+
+
+def _network_policy(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """SetDefaults_NetworkPolicy and SetDefaults_NetworkPolicyPort in kubernetes pkg/apis/networking/v1."""
+    changed = dict(spec.items())
+    if not spec.get("policyTypes"):
+        changed["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
+    for direction in ("ingress", "egress"):
+        if spec.get(direction):
+            changed[direction] = [_network_rule(rule) for rule in spec[direction]]
+    return changed
+
+
+def _network_rule(rule: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if not rule or not rule.get("ports"):
+        return rule or {}
+    return {**rule, "ports": [{**port, "protocol": port.get("protocol") or "TCP"} for port in rule["ports"]]}
+
+
+def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
+    """What is wrong with the outer shape of the fields that are kept; "" when nothing."""
+    for field in ("uid", "creationTimestamp"):
+        if not isinstance(raw["metadata"].get(field) or "", str):
+            return f"metadata.{field} is not a string"
+    for field in sorted({path.partition(".")[0] for path in kind.keep} & {"spec", "status", "aggregationRule"}):
+        if not isinstance(raw.get(field, {}), dict | None):
+            return f"{field} is not a mapping"
+    for field in sorted({"rules", "subjects", "webhooks"} & set(kind.keep)):
+        value = raw.get(field)
+        if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
+            return f"{field} is not a list of mappings"
+    return ""
+
+
+def defined(raw: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The resource that a CustomResourceDefinition (v1) defines, as discovery names it; None when it is wrong."""
+    try:
+        names, group, scope = raw["spec"]["names"], raw["spec"]["group"], raw["spec"]["scope"]
+        resource, kind = names["plural"], names["kind"]
+    except (KeyError, TypeError):
+        return None
+    if scope not in ("Namespaced", "Cluster") or not all(isinstance(text, str) for text in (group, resource, kind)):
+        return None
+    return api_resource(resource, group, kind, namespaced=scope == "Namespaced")
+
+
+def hidden(text: bytes | None) -> frozenset[str]:
+    """The resources that a text which cannot be parsed may hold; "*" when that cannot be told.
+
+    `text` None is one that nobody holds. A text in which the word kind does not occur is no manifest.
+    """
+    if text is None or b"\0" in text:
+        return EVERYTHING
+    names = set(_KIND.findall(text))
+    if not names:
+        return EVERYTHING if _is_binary(text) else frozenset()
+    if names == {b"List"} or not all(_KIND_NAME.fullmatch(name) for name in names):
+        return EVERYTHING
+    found = {name.decode().removesuffix(_LIST) for name in names}
+    resources = {_BY_KIND_ALONE[name].name for name in found & _BY_KIND_ALONE.keys()}
+    return frozenset(resources | ({API_RESOURCES} if DEFINITION in found else set()))
+
+
+def _is_binary(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return True
+    return False

@@ -1,0 +1,64 @@
+"""A tiny HTTP proxy on loopback that knows CONNECT and leads every tunnel to one server."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+STOP_SECONDS = 10.0
+
+
+class ConnectProxy:
+    """Notes the head of each request in `heads`. A context manager: the proxy runs inside the block."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self.heads: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in [self._listening, *self._open]:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+        for each in [self._listening, *self._open]:
+            each.close()
+
+    def _start(self, work: object, *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # shut down
+            while True:
+                client, _ = self._listening.accept()
+                head = b""
+                while b"\r\n\r\n" not in head and (some := client.recv(4096)):
+                    head += some
+                self.heads.append(head.decode())
+                server = socket.create_connection(self._target)
+                self._open += [client, server]
+                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                self._start(_pump, client, server)
+                self._start(_pump, server, client)
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while some := source.recv(65536):
+            sink.sendall(some)
+        sink.shutdown(socket.SHUT_WR)

@@ -1,0 +1,349 @@
+"""Reading a live cluster: a real kube-apiserver."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from posture.collect import Facts, Page, Restart, collect
+from posture.collect.access import Access, load
+from posture.collect.client import JSON, Client, open_client
+from posture.collect.discovery import discover
+from posture.collect.live import LiveSource
+from posture.errors import CannotJudge
+from posture.kinds import ADMISSION, API_RESOURCES, BY_NAME, KINDS, RBAC
+from posture.model import Gap, Version
+from tests.collect.readings import gaps, lists, names, read
+from tests.controlplane.controlplane import ControlPlane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from posture.kinds import Kind
+
+RBAC_V1 = f"{RBAC}/v1"
+ALL = [kind.name for kind in KINDS]
+NAMESPACED = [kind.name for kind in KINDS if kind.namespaced]
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    """A control plane of this module's own: some tests take its history or its discovery away."""
+    with ControlPlane(users={"alice": (), "bob": ()}) as running:
+        yield running
+
+
+def some(kind: str, name: str, namespace: str = "", version: str = "v1", **content: Any) -> dict[str, Any]:
+    """An object for the server."""
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **content}
+
+
+def role(name: str, namespace: str = "", resources: Sequence[str] = ("pods",), verbs: Sequence[str] = ("list",)) -> Any:
+    """A Role, or a ClusterRole without a namespace, for GroupResources as Kubernetes prints them."""
+    split = [resource.partition(".") for resource in resources]
+    rules = [{"apiGroups": [group], "resources": [resource], "verbs": list(verbs)} for resource, _, group in split]
+    return some("Role" if namespace else "ClusterRole", name, namespace, RBAC_V1, rules=rules)
+
+
+def binding(name: str, to: Mapping[str, Any], user: str) -> Any:
+    """Binds a role to a user, where the role is."""
+    reference = {"apiGroup": RBAC, "kind": to["kind"], "name": to["metadata"]["name"]}
+    subject = {"kind": "User", "apiGroup": RBAC, "name": user}
+    namespace = to["metadata"].get("namespace", "")
+    kind = "RoleBinding" if namespace else "ClusterRoleBinding"
+    return some(kind, name, namespace, RBAC_V1, roleRef=reference, subjects=[subject])
+
+
+def one_of_each(namespace: str) -> list[dict[str, Any]]:
+    """An object of every kind that posture reads."""
+    labels = {"app": namespace}
+    containers = {"containers": [{"name": "c", "image": "registry.example/c"}]}
+    template = {"metadata": {"labels": labels}, "spec": containers}
+    controller = {"selector": {"matchLabels": labels}, "template": template}
+    run = {"template": {"spec": {**containers, "restartPolicy": "Never"}}}
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
+    constraints = {"resourceRules": [{**rules[0], "resourceNames": ["none"]}]}
+    mutation = {
+        "patchType": "JSONPatch",
+        "jsonPatch": {"expression": '[JSONPatch{op: "test", path: "/kind", value: "Pod"}]'},
+    }
+    hook = {
+        "name": "none.example.org", "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Ignore",
+        "clientConfig": {"url": "https://none.invalid/"}, "namespaceSelector": {"matchLabels": {"none": "none"}},
+        "rules": rules,
+    }  # fmt: skip
+    v1 = f"{ADMISSION}/v1"
+    roles = [role("r", namespace), role(namespace)]
+    return [
+        some("Namespace", namespace),
+        *roles,
+        *(binding(namespace, each, "nobody") for each in roles),
+        some("ServiceAccount", "s", namespace),
+        some("Pod", "p", namespace, spec={**containers, "serviceAccountName": "s"}),
+        some("ReplicationController", "rc", namespace, spec={"selector": labels, "template": template}),
+        some("ReplicaSet", "rs", namespace, "apps/v1", spec=controller),
+        some("Deployment", "d", namespace, "apps/v1", spec=controller),
+        some("StatefulSet", "ss", namespace, "apps/v1", spec={**controller, "serviceName": "v"}),
+        some("DaemonSet", "ds", namespace, "apps/v1", spec=controller),
+        some("Job", "j", namespace, "batch/v1", spec=run),
+        some("CronJob", "cj", namespace, "batch/v1", spec={"schedule": "0 0 * * *", "jobTemplate": {"spec": run}}),
+        some("Service", "v", namespace, spec={"ports": [{"port": 80}], "selector": labels}),
+        some("NetworkPolicy", "np", namespace, "networking.k8s.io/v1", spec={"podSelector": {}}),
+        some("ValidatingAdmissionPolicy", namespace, "", v1,
+             spec={"matchConstraints": constraints, "validations": [{"expression": "true"}]}),
+        some("ValidatingAdmissionPolicyBinding", namespace, "", v1,
+             spec={"policyName": namespace, "validationActions": ["Audit"]}),
+        some("MutatingAdmissionPolicy", namespace, "", v1,
+             spec={"matchConstraints": constraints, "reinvocationPolicy": "Never", "mutations": [mutation]}),
+        some("MutatingAdmissionPolicyBinding", namespace, "", v1, spec={"policyName": namespace}),
+        some("ValidatingWebhookConfiguration", namespace, "", v1, webhooks=[hook]),
+        some("MutatingWebhookConfiguration", namespace, "", v1, webhooks=[hook]),
+    ]  # fmt: skip
+
+
+def listed_by_kubectl(plane: ControlPlane, kind: Kind) -> list[dict[str, Any]]:
+    """All objects of a kind as kubectl prints them, without what the items of a list do not repeat."""
+    printed = plane.kubectl("get", kind.name, "--all-namespaces", "--output=json", "--show-managed-fields=true").stdout
+    items = json.loads(printed)["items"]
+    return [{name: value for name, value in item.items() if name not in ("apiVersion", "kind")} for item in items]
+
+
+class TestWholeCluster:
+    def test_is_what_kubectl_lists(self, plane: ControlPlane) -> None:
+        """Every field of every object of every kind, in pages of two."""
+        plane.apply(one_of_each("whole"))
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            source = LiveSource(client, limit=2)
+            events = list(source.events())
+        assert gaps(events) == []
+        found = lists(events)
+        assert [resource for resource, _ in found] == [API_RESOURCES, *ALL], "in the declared order"
+        for kind in KINDS:
+            items = found[kind.name, ""]
+            assert items, kind.name
+            assert items == listed_by_kubectl(plane, kind)
+
+    def test_has_the_clusters_id_name_and_version(self, plane: ControlPlane) -> None:
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            source = LiveSource(client)
+            snapshot = collect(source, lambda _: None, lambda _: None, {})
+        uid = plane.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"]
+        assert source.facts == Facts(uid, "posture-1.36", Version(1, 36), [])
+        assert (snapshot.cluster, snapshot.version) == (uid, Version(1, 36))
+        assert source.title == f"posture-1.36 ({plane.url})"
+
+    def test_says_of_every_resource_whether_it_is_namespaced(self, plane: ControlPlane) -> None:
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            found = lists(LiveSource(client, kinds=()).events())[API_RESOURCES, ""]
+        printed = plane.kubectl("api-resources", "--no-headers", "--output=wide").stdout
+        rows = [line.split() for line in printed.splitlines()]
+        expected = {}
+        for row in rows:
+            at = next(number for number, word in enumerate(row) if word in ("true", "false"))
+            group = row[at - 1].rpartition("/")[0]
+            name = f"{row[0]}.{group}" if group else row[0]
+            expected[name] = (row[at + 1], row[at] == "true")
+        seen = {item["metadata"]["name"]: (item["kind"], item["namespaced"]) for item in found}
+        assert expected.items() <= seen.items()
+        assert not {name for name in seen.keys() - expected.keys() if name.endswith((".apps", ".batch"))}
+        assert names(found) == sorted(names(found))
+
+    def test_changes_nothing_in_the_cluster(self, plane: ControlPlane) -> None:
+        """alice may do nothing but list: any other verb would be refused, and be a gap."""
+        reading = role("only-list", "", ALL, ("list",))
+        plane.apply([reading, binding("only-list", reading, "alice")])
+        with open_client(kubeconfig=str(plane.kubeconfig("alice"))) as client:
+            source = LiveSource(client)
+            events = list(source.events())
+        assert gaps(events) == []
+        # The one thing that takes a get: without it the cluster has no id.
+        assert source.facts.cluster == ""
+        assert [problem.place for problem in source.facts.problems] == ["/api/v1/namespaces/kube-system"]
+
+
+class TestPages:
+    def test_are_of_one_state_while_objects_come_and_go(self, plane: ControlPlane) -> None:
+        """What the pages hold together is exactly the list at their resourceVersion."""
+        path = "/api/v1/namespaces/busy/serviceaccounts"
+        plane.apply([some("Namespace", "busy"), *(some("ServiceAccount", f"s{n:03}", "busy") for n in range(60))])
+
+        def churn() -> None:
+            for number in range(100):
+                plane.request("POST", path, {"metadata": {"name": f"a{number:03}"}})
+                plane.request("DELETE", f"{path}/s{number % 60:03}" if number < 60 else f"{path}/a{number - 60:03}")
+
+        before = plane.request("GET", path)["metadata"]["resourceVersion"]
+        churning = threading.Thread(target=churn)
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            churning.start()
+            pages = list(client.pages(path, 3))
+            churning.join(60)
+            (version,) = {found.resource_version for found in pages}
+            exact = client.get(path, {"resourceVersion": version, "resourceVersionMatch": "Exact"})
+            after = client.get(path)["metadata"]["resourceVersion"]
+        assert [item for found in pages for item in found.items] == exact["items"]
+        assert len(pages) > 10
+        assert int(before) <= int(version) < int(after), "and it did change meanwhile"
+
+    def test_that_etcd_has_compacted_start_again(self, plane: ControlPlane) -> None:
+        """A real 410 Gone: the server that comes back has forgotten the state that the second page belongs to."""
+        path = "/api/v1/namespaces/compacted/serviceaccounts"
+        plane.apply([some("Namespace", "compacted"), *(some("ServiceAccount", f"s{n}", "compacted") for n in range(7))])
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            source = LiveSource(client, namespaces=["compacted"], kinds=[BY_NAME["serviceaccounts"]], limit=3)
+            events = source.events()
+            seen = [next(events), next(events)]
+            # The second page may have come already; the third is not asked for before somebody wants the second.
+            assert [type(event) for event in seen] == [Page, Page]
+            plane.request("DELETE", f"{path}/s0")
+            plane.request("POST", path, {"metadata": {"name": "late"}})
+            plane.compact()
+            plane.restart_apiserver()
+            seen += events
+        assert Restart("serviceaccounts", "compacted") in seen
+        (found,) = [items for (resource, _), items in lists(seen).items() if resource == "serviceaccounts"]
+        assert names(found) == ["default", "late", *(f"s{n}" for n in range(1, 7))]
+        assert [gap.reason for gap in gaps(seen)] == ["not collected"]
+
+
+class TestPermissions:
+    def test_of_one_namespace_are_enough_for_that_one(self, plane: ControlPlane) -> None:
+        reading = role("reader", "mine", NAMESPACED, ("list",))
+        plane.apply([*one_of_each("mine"), reading, binding("reader", reading, "bob"), some("Namespace", "theirs")])
+        with open_client(kubeconfig=str(plane.kubeconfig("bob"))) as client:
+            snapshot = read(client, namespaces=["mine", "theirs"])
+        for kind in KINDS:
+            found = {namespace for namespace, _ in snapshot.index.get(kind.name, {})}
+            assert found == ({"mine"} if kind.namespaced else set()), kind.name
+            reasons = [
+                getattr(snapshot.gap(kind.name, name), "reason", None) for name in ("mine", "theirs", "other", "")
+            ]
+            if kind.name == "namespaces":
+                assert reasons == ["forbidden", "forbidden", "not collected", "not collected"]
+            elif kind.namespaced:
+                assert reasons == [None, "forbidden", "not collected", "not collected"], kind.name
+            else:
+                assert reasons == ["not collected"] * 4, kind.name
+
+    def test_for_a_namespace_include_the_namespace_itself(self, plane: ControlPlane) -> None:
+        plane.apply([some("Namespace", "named")])
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            snapshot = read(client, namespaces=["named"])
+        assert set(snapshot.index["namespaces"]) == {("", "named")}
+        assert snapshot.gap("namespaces", "named") is None
+        assert snapshot.gap("namespaces", "other") == Gap(
+            "namespaces", "!named", "not collected", "only namespace named was read"
+        )
+
+    def test_that_lack_one_kind_leave_a_gap_with_the_servers_words(self, plane: ControlPlane) -> None:
+        lacking = "networkpolicies.networking.k8s.io"
+        reading = role("almost", "", [name for name in ALL if name != lacking], ("list",))
+        plane.apply([some("Namespace", "almost"), some("ServiceAccount", "reader", "almost"), reading])
+        plane.apply([{**binding("almost", reading, ""),
+                      "subjects": [{"kind": "ServiceAccount", "namespace": "almost", "name": "reader"}]}])  # fmt: skip
+        token = plane.token("almost", "reader")
+        access = load(kubeconfig=str(plane.kubeconfig()))
+        with Client(Access(plane.url, tls=access.tls, headers=(("Authorization", f"Bearer {token}"),))) as client:
+            snapshot = read(client)
+        user = "system:serviceaccount:almost:reader"
+        assert snapshot.gaps == (
+            Gap(
+                lacking, "", "forbidden",
+                f'{lacking} is forbidden: User "{user}" cannot list resource "networkpolicies" in API group '
+                '"networking.k8s.io" at the cluster scope',
+            ),
+        )  # fmt: skip
+        assert set(snapshot.index) == {API_RESOURCES, *ALL} - {lacking}
+
+    def test_for_nothing_are_no_snapshot(self, plane: ControlPlane) -> None:
+        """A server that knows alice and lets her see nothing: gaps alone would make an empty cluster."""
+        token = plane.token("default", "default")
+        access = load(kubeconfig=str(plane.kubeconfig()))
+        client = Client(Access(plane.url, tls=access.tls, headers=(("Authorization", f"Bearer {token}"),)))
+        with (
+            client,
+            pytest.raises(CannotJudge, match=r"^nothing can be read from .*: namespaces is forbidden") as caught,
+        ):
+            list(LiveSource(client).events())
+        assert "posture clusterrole" in caught.value.hint
+
+
+class TestDiscovery:
+    def test_is_the_same_from_one_document_and_from_many(self, plane: ControlPlane) -> None:
+        class Old(Client):
+            """Asks as clients did before aggregated discovery."""
+
+            def get(self, path: str, params: Any = None, *, accept: str = JSON) -> dict[str, Any]:  # noqa: ARG002
+                return super().get(path, params)
+
+        access = load(kubeconfig=str(plane.kubeconfig()))
+        with Client(access) as new, Old(access) as old:
+            assert discover(new) == discover(old)
+            assert discover(new).versions["deployments.apps"] == ("v1",)
+            assert discover(new).versions["horizontalpodautoscalers.autoscaling"] == ("v2", "v1")
+
+    def test_of_a_group_whose_server_is_gone_is_a_gap(self, plane: ControlPlane) -> None:
+        spec = {
+            "group": "stale.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100,
+            "service": {"namespace": "default", "name": "none"}, "insecureSkipTLSVerify": True,
+        }  # fmt: skip
+        registered = some("APIService", "v1.stale.example", version="apiregistration.k8s.io/v1", spec=spec)
+        plane.apply([registered])
+        try:
+            with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+                until = time.monotonic() + 20
+                while not (found := discover(client)).gaps and time.monotonic() < until:
+                    time.sleep(0.05)
+                (gap,) = found.gaps
+                events = list(LiveSource(client).events())
+        finally:
+            plane.request("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices/v1.stale.example")
+        text = "discovery of stale.example/v1: the API server behind it does not answer"
+        assert gap == Gap(API_RESOURCES, "", "failed", text)
+        assert gaps(events) == [gap], "everything else is read"
+
+    def test_that_is_forbidden_is_a_gap_and_the_kinds_are_read(self, plane: ControlPlane) -> None:
+        """Everybody is in system:discovery by default; here it is taken away."""
+        path = f"/apis/{RBAC_V1}/clusterrolebindings/system:discovery"
+        reading = role("all-kinds", "", ALL, ("list",))
+        plane.apply([reading, binding("all-kinds", reading, "alice")])
+        kept = plane.request("GET", path)
+        plane.request("DELETE", path)
+        try:
+            with open_client(kubeconfig=str(plane.kubeconfig("alice"))) as client:
+                until = time.monotonic() + 20
+                while not discover(client).gaps and time.monotonic() < until:
+                    time.sleep(0.05)
+                events = list(LiveSource(client).events())
+        finally:
+            kept["metadata"] = {"name": kept["metadata"]["name"], "labels": kept["metadata"]["labels"]}
+            plane.request("POST", path.rpartition("/")[0], kept)
+        assert [(gap.resource, gap.reason) for gap in gaps(events)] == [(API_RESOURCES, "forbidden")] * 2
+        assert {resource for resource, _ in lists(events)} == set(ALL)
+
+
+@pytest.mark.prove
+class TestOtherVersions:
+    def test_a_kind_that_is_not_served_is_absent(self) -> None:
+        with ControlPlane("1.33", controllers=()) as plane, open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            events = list(LiveSource(client).events())
+        absent = {name for name in ALL if name.startswith("mutatingadmission")}
+        assert {resource for resource, _ in lists(events)} == {API_RESOURCES, *ALL} - absent
+        assert len(absent) == 2
+        assert gaps(events) == []
+
+    def test_a_kind_is_read_in_the_version_that_is_served(self) -> None:
+        beta = f"{ADMISSION}/v1beta1"
+        flags = ["--feature-gates=MutatingAdmissionPolicy=true", f"--runtime-config={beta}=true"]
+        policies = [{**found, "apiVersion": beta} for found in one_of_each("beta") if "Mutating" in found["kind"]][:2]
+        with ControlPlane("1.34", apiserver_flags=flags) as plane:
+            plane.apply(policies)
+            with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+                found = lists(LiveSource(client).events())
+        assert names(found[f"mutatingadmissionpolicies.{ADMISSION}", ""]) == ["beta"]
+        assert names(found[f"mutatingadmissionpolicybindings.{ADMISSION}", ""]) == ["beta"]
