@@ -85,7 +85,7 @@ def approve(store: Store, number: int, deed: Deed, *, with_gaps: bool = False) -
     if gaps and not with_gaps:
         first = f"{gaps[0].resource}: {gaps[0].message}"
         raise CannotJudge(
-            f"snapshot {number} has {count(len(gaps), 'gap')} ({visible(first, 200)}): what they hide would be agreed to",
+            f"snapshot {number} has {count(len(gaps), 'gap')} ({visible(first, 200)})",
             "read it completely, or agree to what was read with --with-gaps",
         )
     given = Approved(0, revision.cluster, number, deed.time, deed.by, deed.reason)

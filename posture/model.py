@@ -146,7 +146,7 @@ class Snapshot:
     gaps: tuple[Gap, ...] = ()
     version: Version | None = None
     assumed: tuple[str, ...] = ()
-    cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    derived: dict[str, dict[Any, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def objects(self, resource: str) -> Iterator[tuple[Key, Content]]:
         """Every object of a resource, in the index's order."""
@@ -169,6 +169,8 @@ class Snapshot:
     def replaced(self, objects: Iterable[tuple[Key, Content | None]]) -> Snapshot:
         """The snapshot with other contents for some objects; None takes one out. Costs what is replaced."""
         index: dict[str, Mapping[tuple[str, str], Entry]] = dict(self.index)
+        for resource in index:
+            self.derived_from(resource)
         fresh: dict[str, Layer[tuple[str, str], Entry]] = {}
         extra: dict[bytes, Content] = {}
         for key, content in objects:
@@ -181,7 +183,13 @@ class Snapshot:
                 place[name] = (place.get(name) or Entry(digest))._replace(digest=digest)
             elif name in place:
                 del place[name]
-        return replace(self, index=index | fresh, contents=ChainMap(extra, self.contents), cache={})  # type: ignore[arg-type]
+        derived = {resource: known for resource, known in self.derived.items() if resource not in fresh}
+        contents: Mapping[bytes, Content] = ChainMap(extra, self.contents)  # type: ignore[arg-type]
+        return replace(self, index=index | fresh, contents=contents, derived=derived)
+
+    def derived_from(self, resource: str) -> dict[Any, Any]:
+        """A place to keep what was worked out from the objects of one resource; shared where these are the same."""
+        return self.derived.setdefault(resource, {})
 
     @property
     def digest(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import NamedTuple
 
 from posture.kinds import BY_NAME
@@ -165,6 +166,7 @@ def assigner(
 ) -> Callable[[Change, tuple[Cause, ...], Key | None], Owner]:
     """The function that findings are made with: a change, its causes and the object to edit → its owner."""
     memo: dict[Asked, Owner] = {}
+    stakeholders = cache(stakeholders)
 
     def owner_of(change: Change, _: Iterable[Cause], edited: Key | None) -> Owner:
         asked = Asked(change.domain, change.subject, change.scope, edited)

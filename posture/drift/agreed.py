@@ -63,7 +63,7 @@ class Bound:
             else:
                 found.append((key, content))
         index = {name: entries for name, entries in base.index.items() if name.startswith("clusterroles.")}
-        return replace(base, index=index, gaps=(), cache={}).replaced(found)
+        return replace(base, index=index, gaps=(), derived={}).replaced(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,4 +224,4 @@ class Yardstick:
 def _only(live: Snapshot, objects: Sequence[tuple[Key, Content]]) -> Snapshot:
     """A cluster of nothing but some objects, with the API of the live one."""
     index = {API_RESOURCES: live.index.get(API_RESOURCES, {})}
-    return replace(live, index=index, gaps=(), cache={}).replaced(objects)
+    return replace(live, index=index, gaps=(), derived={}).replaced(objects)

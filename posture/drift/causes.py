@@ -7,13 +7,12 @@ object; a swap that takes everything away and opens nothing is the fix.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
 
-from posture.domain import Domain
-from posture.model import Cause, Change, Changed, Edit, Entry, Fix, Key, Manager, Snapshot
+from posture.model import Cause, Change, Changed, Edit, Entry, Fix, Key, Manager, Snapshot, canonical
 from posture.text import listed
 
 from .agreed import Place, Yardstick
@@ -23,25 +22,50 @@ _SHOWN = 20
 CONTROLLERS = frozenset({"clusterrole-aggregation-controller"})
 
 
-@dataclass(frozen=True, slots=True)
 class Trial:
-    """What is left of gains when some objects are swapped: by where, None for a place that was not touched."""
+    """What is left of a run's gains when some objects are swapped. Many findings share one."""
 
-    changed: tuple[Changed, ...]
-    touched: frozenset[tuple[str, str]]
-    left: Mapping[Place, Change]
-    result: Any
+    def __init__(self, of: Investigation, changed: tuple[Changed, ...]) -> None:
+        self._of = of
+        self.changed = changed
+        snapshot: Snapshot = of.live.snapshot
+        settled = of.domain.settle(snapshot, changed)
+        after = snapshot.replaced((one.key, one.new) for one in settled)
+        self._result = of.domain.evaluate(after, of.live, settled)
+        self._left, _ = of.yardstick.gains(self._result, self._result.touched)
 
-    def removes(self, change: Change, domain: Domain) -> bool:
+    def removes(self, change: Change) -> bool:
         """Whether some of a gain is gone."""
-        if change.where[:2] not in self.touched:
+        if change.where[:2] not in self._result.touched:
             return False
-        left = self.left.get(change.where)
-        return left is None or bool(domain.beyond(change.gained, left.gained))
+        left = self._left.get(change.where)
+        return left is None or bool(self._of.domain.beyond(change.gained, left.gained))
 
     def clears(self, change: Change) -> bool:
         """Whether all of a gain is gone."""
-        return change.where[:2] in self.touched and change.where not in self.left
+        return change.where[:2] in self._result.touched and change.where not in self._left
+
+    @cached_property
+    def opens(self) -> bool:
+        """Whether anything became possible that was not before."""
+        gains = self._of.gains
+        return any(
+            where not in gains or self._of.domain.beyond(change.gained, gains[where].gained)
+            for where, change in self._left.items()
+        )
+
+    @cached_property
+    def breaks(self) -> tuple[str, ...]:
+        """What else would no longer be possible: losses that are no drift themselves."""
+        domain, found = self._of.domain, []
+        for loss in domain.compare(self._result, self._of.live, None, self._result.touched).changes:
+            mine = self._of.gains.get(loss.where)
+            rest = domain.beyond(loss.gained, mine.gained) if mine else loss.gained
+            if rest:
+                found.append(domain.sentence(loss.mirrored(), None, self._of.live))
+        found.sort()
+        more = len(found) - _SHOWN
+        return tuple(found) if more <= 0 else (*found[:_SHOWN], f"and {more} more")
 
 
 def actor(entry: Entry | None) -> Manager | None:
@@ -67,13 +91,14 @@ class Investigation:
         self.gains = gains
         self.shipped = shipped
         self._tried: dict[tuple[Key, ...], Trial] = {}
+        self._edited: dict[tuple[tuple[Key, bytes | None], ...], Trial] = {}
 
     # Causes ---------------------------------------------------------------------------------------------------------
 
     def causes(self, change: Change) -> tuple[Cause, ...]:
         """The objects whose change made a gain: each alone takes some of it away when it is put back."""
         differing = self._differing(change)
-        found = [key for key in differing if self._back(key).removes(change, self.domain)]
+        found = [key for key in differing if self._back(key).removes(change)]
         if not found:
             found = differing if len(differing) <= 1 else [k for k in differing if self._alone(k, change)] or differing
         if not found:
@@ -94,16 +119,8 @@ class Investigation:
         """The trial in which some objects are as agreed."""
         if keys not in self._tried:
             before, after = self.yardstick.baseline.snapshot, self.live.snapshot
-            self._tried[keys] = self._trial(tuple(Changed(key, after.get(key), before.get(key)) for key in keys))
+            self._tried[keys] = Trial(self, tuple(Changed(key, after.get(key), before.get(key)) for key in keys))
         return self._tried[keys]
-
-    def _trial(self, changed: tuple[Changed, ...]) -> Trial:
-        snapshot: Snapshot = self.live.snapshot
-        settled = self.domain.settle(snapshot, changed)
-        after = snapshot.replaced((one.key, one.new) for one in settled)
-        result = self.domain.evaluate(after, self.live, settled)
-        left, _ = self.yardstick.gains(result, result.touched)
-        return Trial(changed, result.touched, left, result)
 
     def _alone(self, key: Key, change: Change) -> bool:
         """Whether this object's new version alone, on the agreed state, makes some of the gain."""
@@ -141,10 +158,10 @@ class Investigation:
             if not trial.clears(change):
                 reason = f"{text}: it would still be possible"
                 continue
-            if self._opens(trial):
+            if trial.opens:
                 reason = f"{text}: it would open something else"
                 continue
-            fix = Fix(text, tuple(Edit(one.key, one.new) for one in trial.changed), self._breaks(trial))
+            fix = Fix(text, tuple(Edit(one.key, one.new) for one in trial.changed), trial.breaks)
             if not fix.breaks:
                 return fix, ""
             spare = spare or fix
@@ -157,7 +174,10 @@ class Investigation:
             for group in [[key] for key in keys] + ([keys] if len(keys) > 1 else []):
                 yield self._words(group, before), self._back(*group)
         for text, changed in self.domain.edits(self.live, change):
-            yield text, self._trial(changed)
+            wanted = tuple((one.key, canonical(one.new)[0] if one.new is not None else None) for one in changed)
+            if wanted not in self._edited:
+                self._edited[wanted] = Trial(self, changed)
+            yield text, self._edited[wanted]
 
     def _words(self, keys: Sequence[Key], before: Snapshot) -> str:
         back = [self.domain.named(key) for key in keys if before.entry(key) is not None]
@@ -166,21 +186,3 @@ class Investigation:
         words += [f"delete {listed(gone)}"] if gone else []
         text = listed(words)
         return text[0].upper() + text[1:]
-
-    def _opens(self, trial: Trial) -> bool:
-        return any(
-            where not in self.gains or self.domain.beyond(change.gained, self.gains[where].gained)
-            for where, change in trial.left.items()
-        )
-
-    def _breaks(self, trial: Trial) -> tuple[str, ...]:
-        """What else would no longer be possible: losses that are no drift themselves."""
-        found = []
-        for loss in self.domain.compare(trial.result, self.live, None, trial.touched).changes:
-            mine = self.gains.get(loss.where)
-            rest = self.domain.beyond(loss.gained, mine.gained) if mine else loss.gained
-            if rest:
-                found.append(self.domain.sentence(loss.mirrored(), None, self.live))
-        found.sort()
-        more = len(found) - _SHOWN
-        return tuple(found) if more <= 0 else (*found[:_SHOWN], f"and {more} more")

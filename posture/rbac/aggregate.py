@@ -40,11 +40,12 @@ def rules(role: Key, content: Content, roles: Mapping[Key, Content]) -> list[Any
 
 def aggregated(snapshot: Snapshot) -> Mapping[Key, Content]:
     """The aggregated roles of a snapshot, found once."""
-    if "aggregated" not in snapshot.cache:
-        snapshot.cache["aggregated"] = {
+    kept = snapshot.derived_from(CLUSTER_ROLES)
+    if "aggregated" not in kept:
+        kept["aggregated"] = {
             key: content for key, content in snapshot.objects(CLUSTER_ROLES) if content.get("aggregationRule")
         }
-    found: Mapping[Key, Content] = snapshot.cache["aggregated"]
+    found: Mapping[Key, Content] = kept["aggregated"]
     return found
 
 
@@ -83,7 +84,7 @@ def contributors(snapshot: Snapshot, role: Key) -> tuple[Key, ...]:
     content = aggregated(snapshot).get(role)
     if content is None:
         return ()
-    memo: dict[Key, tuple[Key, ...]] = snapshot.cache.setdefault("contributors", {})
+    memo: dict[Key, tuple[Key, ...]] = snapshot.derived_from(CLUSTER_ROLES).setdefault("contributors", {})
     if role not in memo:
         memo[role] = tuple(key for key, _ in sources(role, content, dict(snapshot.objects(CLUSTER_ROLES))))
     return memo[role]

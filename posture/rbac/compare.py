@@ -13,11 +13,12 @@ from .evaluate import (
     SERVICE_ACCOUNTS,
     Access,
     Where,
+    in_place,
     key_of,
     latent,
     usable,
 )
-from .rules import EMPTY, Rule, RuleSet, minus, rule_set, units
+from .rules import EMPTY, RuleSet, minus, renamed, rule_set, units
 
 NAME = "rbac"
 type Peers = Mapping[str, tuple[str, ...]]
@@ -73,22 +74,6 @@ def doubt(access: Access, subject: str, scope: str, through: Through, other: Sna
     return None
 
 
-def _renamed(held: RuleSet, old: str, new: str) -> RuleSet:
-    """A rule set with the name of one namespace, where rules name it, replaced by another's."""
-    if not any(rule.names and old in rule.names for rule in held.resources):
-        return held
-    return rule_set(
-        frozenset(
-            Rule(rule.verbs, rule.groups, rule.resources, (rule.names - {old}) | {new})
-            if rule.names and old in rule.names
-            else rule
-            for rule in held.resources
-        ),
-        held.urls,
-        held.opaque,
-    )
-
-
 class _Gains:
     """What `live` holds beyond `baseline`, subject by subject; hashes first, permissions only where they differ."""
 
@@ -120,8 +105,8 @@ class _Gains:
         """The permissions that some agreed set lacks; each peer must have had what a new namespace is granted."""
         gained = EMPTY
         for new, peer, agreed in self._agreed(subject, scope):
-            mine = minus(_renamed(held, new, peer), agreed) if new else minus(held, agreed)
-            mine = _renamed(mine, peer, new) if new else mine
+            mine = minus(renamed(held, new, peer), agreed) if new else minus(held, agreed)
+            mine = renamed(mine, peer, new) if new else mine
             gained = rule_set(gained.resources | mine.resources, gained.urls | mine.urls, gained.opaque | mine.opaque)
         return gained
 
@@ -138,7 +123,7 @@ class _Gains:
                     agreed = agreed if agreed is not None else self.baseline.effective(subject, scope)
                     if held in agreed:
                         continue
-                gained, effective = self._beyond(usable(held, scope, self.live.snapshot), subject, scope), True
+                gained = self._beyond(in_place(usable(held, scope, self.live.snapshot), scope), subject, scope)
                 effective = not latent(gained, self.live.snapshot)
             else:
                 gained, effective = self._unresolved(where, through)
@@ -226,7 +211,7 @@ def _notes(baseline: Access, live: Access, changes: Iterable[Change]) -> Iterato
         gone = [through for through in before if through not in after]
         for through in new:
             held = live.roles.get(through)
-            if held is not None and usable(held, where[1], live.snapshot) != held:
+            if held is not None and _inert(held, where[1], live.snapshot):
                 yield Note(NAME, "inert", *where, f"parts of {through} can never take effect in a namespace")
         if new and gone:
             yield Note(NAME, "moved", *where, f"the same as before, through {_list(new)} (was: {_list(gone)})")
@@ -234,6 +219,11 @@ def _notes(baseline: Access, live: Access, changes: Iterable[Change]) -> Iterato
             yield Note(NAME, "redundant", *where, f"still held without {_list(gone)}")
         elif new:
             yield Note(NAME, "redundant", *where, f"already held without {_list(new)}")
+
+
+def _inert(held: RuleSet, scope: str, snapshot: Snapshot) -> bool:
+    """Whether some of a role can never be used where it is bound."""
+    return bool(minus(held, frozenset({in_place(usable(held, scope, snapshot), scope)})))
 
 
 def _list(found: Iterable[Through]) -> str:

@@ -111,13 +111,10 @@ def _subject(subject: str) -> dict[str, Any]:
 
 def stakeholders(live: Access, key: Key) -> frozenset[str] | None:
     """The namespaces of all subjects that a binding, or the bindings of a role, serve; None for users and groups."""
-    memo: dict[Key, frozenset[str] | None] = live.snapshot.cache.setdefault("stakeholders", {})
-    if key not in memo:
-        bindings = [key] if key.resource in BINDINGS else sorted(live.bound.get(role_of(key)) or ())
-        found: set[str] = set()
-        for binding in bindings:
-            content = live.snapshot.get(binding)
-            grant = grant_of(binding, content) if content is not None else None
-            found |= {subjects.namespace_of(subject) for subject in grant.subjects} if grant else set()
-        memo[key] = None if "" in found or not found else frozenset(found)
-    return memo[key]
+    bindings = [key] if key.resource in BINDINGS else live.bound.get(role_of(key)) or ()
+    found: set[str] = set()
+    for binding in bindings:
+        content = live.snapshot.get(binding)
+        grant = grant_of(binding, content) if content is not None else None
+        found |= {subjects.namespace_of(subject) for subject in grant.subjects} if grant else set()
+    return None if "" in found or not found else frozenset(found)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from posture.kinds import API_RESOURCES, CLUSTER_SCOPED, RBAC
 from posture.layer import Layer
 from posture.model import CLUSTER_SCOPE, Changed, Content, Gap, Key, Snapshot, Through
 
 from . import cloud, subjects
-from .rules import EMPTY, Rule, RuleSet, parse, rule_set
+from .rules import ALL, EMPTY, OWN, Rule, RuleSet, allows, parse, renamed, rule_set
 
 CLUSTER_ROLE_BINDINGS = f"clusterrolebindings.{RBAC}"
 ROLE_BINDINGS = f"rolebindings.{RBAC}"
@@ -41,13 +41,15 @@ class Access:
     """The result: who holds which role where, and what each role holds.
 
     `roles` are the roles that exist, `grants` the role references and their bindings by (subject, scope), `bound` the
-    bindings of a role reference. A role reference that is in `grants` and not in `roles` is dangling, or in a gap.
+    bindings of a role reference, `inside` the namespaces where a subject has grants. A role reference that is in
+    `grants` and not in `roles` is dangling, or in a gap.
     """
 
     snapshot: Snapshot
     roles: Layer[Through, RuleSet]
     grants: Layer[Where, dict[Through, frozenset[Key]]]
-    bound: Layer[Through, set[Key]]
+    bound: Layer[Through, Layer[Key, bool]]
+    inside: Layer[str, Layer[str, bool]]
     touched: frozenset[Where]
 
     @property
@@ -114,15 +116,25 @@ def rules_of(key: Key, content: Content) -> RuleSet:
     return parse(content.get("rules") or ())
 
 
+def _own[K, V](layer: Layer[K, Layer[V, bool]], key: K, copied: set[Any]) -> Layer[V, bool]:
+    """The set (as the keys of a layer) that an update may write to: a fork of the one before, made once."""
+    if key not in copied:
+        copied.add(key)
+        before = layer.get(key)
+        layer[key] = Layer() if before is None else before.fork()
+    return layer[key]
+
+
 class _Builder:
     """One update: forks of the previous layers, copied entry by entry as they change."""
 
     def __init__(self, previous: Access | None) -> None:
         self.roles: Layer[Through, RuleSet] = previous.roles.fork() if previous else Layer()
         self.grants: Layer[Where, dict[Through, frozenset[Key]]] = previous.grants.fork() if previous else Layer()
-        self.bound: Layer[Through, set[Key]] = previous.bound.fork() if previous else Layer()
+        self.bound: Layer[Through, Layer[Key, bool]] = previous.bound.fork() if previous else Layer()
+        self.inside: Layer[str, Layer[str, bool]] = previous.inside.fork() if previous else Layer()
         self.touched: set[Where] = set()
-        self._copied: set[Through] = set()
+        self._copied: set[Through | str] = set()
         self._changed_roles: set[Through] = set()
 
     def apply(self, change: Changed) -> None:
@@ -155,22 +167,24 @@ class _Builder:
             self._grant(key, grant)
             self._set_role(through, rules)
 
-    def _bindings(self, through: Through) -> set[Key]:
-        if through not in self._copied:
-            self._copied.add(through)
-            self.bound[through] = set(self.bound.get(through) or ())
-        return self.bound[through]
+    def _bindings(self, through: Through) -> Layer[Key, bool]:
+        return _own(self.bound, through, self._copied)
+
+    def _namespaces(self, subject: str) -> Layer[str, bool]:
+        return _own(self.inside, subject, self._copied)
 
     def _grant(self, key: Key, grant: Grant) -> None:
-        self._bindings(grant.through).add(key)
+        self._bindings(grant.through)[key] = True
         for subject in grant.subjects:
             where = (subject, grant.scope)
             held = self.grants.get(where) or {}
+            if not held and grant.scope != CLUSTER_SCOPE:
+                self._namespaces(subject)[grant.scope] = True
             self.grants[where] = held | {grant.through: held.get(grant.through, frozenset()) | {key}}
             self.touched.add(where)
 
     def _revoke(self, key: Key, grant: Grant) -> None:
-        self._bindings(grant.through).discard(key)
+        del self._bindings(grant.through)[key]
         for subject in grant.subjects:
             where = (subject, grant.scope)
             held = dict(self.grants[where])
@@ -181,6 +195,8 @@ class _Builder:
                 self.grants[where] = held
             else:
                 del self.grants[where]
+                if grant.scope != CLUSTER_SCOPE:
+                    del self._namespaces(subject)[grant.scope]
             self.touched.add(where)
 
     def result(self, snapshot: Snapshot) -> Access:
@@ -190,7 +206,7 @@ class _Builder:
                 content = snapshot.get(key)
                 if content is not None and (grant := grant_of(key, content)):
                     self.touched.update((subject, grant.scope) for subject in grant.subjects)
-        return Access(snapshot, self.roles, self.grants, self.bound, frozenset(self.touched))
+        return Access(snapshot, self.roles, self.grants, self.bound, self.inside, frozenset(self.touched))
 
 
 def evaluate(snapshot: Snapshot, previous: Access | None = None, changed: Iterable[Changed] = ()) -> Access:
@@ -242,48 +258,82 @@ class Scopes:
 
 def scopes(snapshot: Snapshot) -> Scopes:
     """The Scopes of a snapshot, made once."""
-    found: Scopes = snapshot.cache.setdefault(Scopes, None) or Scopes(snapshot)
-    snapshot.cache[Scopes] = found
+    kept = snapshot.derived_from(API_RESOURCES)
+    if Scopes not in kept:
+        kept[Scopes] = Scopes(snapshot)
+    found: Scopes = kept[Scopes]
     return found
 
 
 _NO_NAME = frozenset({"create", "list", "deletecollection"})
+_REQUESTS = _NO_NAME | {"get", "watch", "update", "patch", "delete", "escalate", "approve", "sign", "attest"}
+_ITSELF = frozenset({"namespaces", "namespaces/status", "namespaces/finalize"})
+# What is checked with the namespace of another request, though the resource lives in none: binding a ClusterRole
+# (pkg/registry/rbac/escalation_check.go, BindingAuthorized), using an OpenShift security context constraint.
+_CHECKED_INSIDE = (
+    ("bind", RBAC, "clusterroles"),
+    ("use", "security.openshift.io", "securitycontextconstraints"),
+)
 
 
 def _usable_in(rule: Rule, namespace: str, found: Scopes) -> Iterator[Rule]:
-    """The parts of a rule that a request inside a namespace can use.
+    """The parts of a rule that a request inside a namespace can use; a star stands for what lives in namespaces.
 
-    Cluster-scoped resources never are: their requests carry no namespace, so no RoleBinding is looked at. The one
-    exception is the namespace itself: where its name is in the path, it is the namespace of the request too
-    (apiserver pkg/endpoints/request/requestinfo.go).
+    Cluster-scoped resources cannot be used: their requests carry no namespace, so no RoleBinding is looked at. But a
+    namespace itself can: where its name is in the path, it is the namespace of the request too (apiserver
+    pkg/endpoints/request/requestinfo.go). And verbs that are no request's are checked where their checker says.
     """
     by_resources: dict[frozenset[str], set[str]] = {}
+    outside: dict[frozenset[str], set[str]] = {}
     for group in rule.groups:
         inside = frozenset(r for r in rule.resources if r == "*" or r.startswith("*/") or found.namespaced(group, r))
         by_resources.setdefault(inside, set()).add(group)
+        outside.setdefault(rule.resources - inside, set()).add(group)
     for inside, groups in by_resources.items():
         if inside:
             yield rule._replace(groups=frozenset(groups), resources=inside)
-    itself = frozenset(r for r in rule.resources if r.partition("/")[0] == "namespaces")
-    if itself and rule.groups & {"", "*"} and (rule.names is None or namespace in rule.names):
-        verbs = rule.verbs - _NO_NAME
-        if verbs:
-            yield Rule(verbs, rule.groups & {"", "*"}, itself, frozenset({namespace}))
+    checked = frozenset(v for v in rule.verbs - _REQUESTS if v != "*" and not v.startswith("impersonate"))
+    for beyond, groups in outside.items():
+        if beyond and checked:
+            yield Rule(checked, frozenset(groups), beyond, rule.names)
+    for verb, group, resource in _CHECKED_INSIDE:
+        named = allows(rule._replace(names=None), verb, group, resource, "", "")
+        if named and verb not in checked:
+            yield Rule(frozenset({verb}), frozenset({group}), frozenset({resource}), rule.names)
+    itself = frozenset(r for r in _ITSELF if allows(rule._replace(names=None, verbs=ALL), "", "", *_split(r), ""))
+    if itself and rule.verbs - _NO_NAME and (rule.names is None or namespace in rule.names):
+        yield Rule(rule.verbs - _NO_NAME, frozenset({""}), itself, frozenset({OWN}))
+
+
+def _split(whole: str) -> tuple[str, str]:
+    resource, _, subresource = whole.partition("/")
+    return resource, subresource
 
 
 def usable(held: RuleSet, scope: str, snapshot: Snapshot) -> RuleSet:
-    """What of a role's rules can take effect where it is bound: in a namespace, no URL and nothing cluster-scoped."""
-    if scope == CLUSTER_SCOPE:
+    """What of a role's rules can take effect where it is bound: in a namespace, no URL and nothing cluster-scoped.
+
+    The same for every namespace, but for rules that are limited to names: `OWN` is the namespace's own.
+    """
+    if scope == CLUSTER_SCOPE or not (held.resources or held.urls):
         return held
-    own = any(r.partition("/")[0] == "namespaces" for rule in held.resources for r in rule.resources)
-    memo = snapshot.cache.setdefault("usable", {})
-    place = (held, scope if own else "")
+    memo: dict[tuple[RuleSet, str], RuleSet] = snapshot.derived_from(API_RESOURCES).setdefault("usable", {})
+    named = any(rule.names is not None and not _ITSELF.isdisjoint(_whole(rule)) for rule in held.resources)
+    place = (held, scope if named else "")
     if place not in memo:
         found = scopes(snapshot)
         parts = frozenset(part for rule in held.resources for part in _usable_in(rule, scope, found))
-        memo[place] = held if parts == held.resources and not held.urls else rule_set(parts, opaque=held.opaque)
-    result: RuleSet = memo[place]
-    return result
+        memo[place] = rule_set(parts, opaque=held.opaque)
+    return memo[place]
+
+
+def _whole(rule: Rule) -> Iterable[str]:
+    return _ITSELF if "*" in rule.resources or any(r.startswith("*/") for r in rule.resources) else rule.resources
+
+
+def in_place(held: RuleSet, scope: str) -> RuleSet:
+    """A usable rule set with the namespace's own name where it stands."""
+    return renamed(held, OWN, scope)
 
 
 def latent(held: RuleSet, snapshot: Snapshot) -> bool:

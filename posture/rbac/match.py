@@ -9,6 +9,7 @@ of a reference that does not resolve. A field that is left out holds for anythin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any, NamedTuple
@@ -16,8 +17,8 @@ from typing import Any, NamedTuple
 from posture.model import CLUSTER_SCOPE, Change, Check, Hit, Through
 
 from .compare import NAME, path
-from .evaluate import Access, Where, latent, usable
-from .rules import EMPTY, Rule, RuleSet, UrlRule, allows, from_units, rule_set, units, url_covers
+from .evaluate import Access, Scopes, Where, in_place, latent, scopes, usable
+from .rules import EMPTY, Rule, RuleSet, UrlRule, from_units, rule_set, units, url_covers
 
 _UNNAMED_VERBS = frozenset({"create", "list", "watch", "deletecollection"})
 
@@ -35,11 +36,13 @@ class Permission(NamedTuple):
     opaque: tuple[tuple[str, str], ...]
 
 
-class Tree(NamedTuple):
-    """`all` or `any` of permissions and trees."""
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """`all` or `any` of permissions and trees. `plain`: one permission is enough, whatever else is held."""
 
     every: bool
     parts: tuple[Permission | Tree, ...]
+    plain: bool
 
     def leaves(self) -> Iterator[Permission]:
         """Every permission in the tree."""
@@ -48,13 +51,6 @@ class Tree(NamedTuple):
                 yield from part.leaves()
             else:
                 yield part
-
-    @property
-    def plain(self) -> bool:
-        """Whether one permission is enough."""
-        return (len(self.parts) == 1 or not self.every) and all(
-            part.plain if isinstance(part, Tree) else not part.variable for part in self.parts
-        )
 
 
 def _tuple(value: Any) -> tuple[str, ...] | None:
@@ -76,7 +72,9 @@ def compiled(match: Mapping[str, Any]) -> Tree:
     """The tree of a check's `match`."""
     every = "all" in match
     nodes = match["all" if every else "any"]
-    return Tree(every, tuple(compiled(n) if "all" in n or "any" in n else _permission(n) for n in nodes))
+    parts = tuple(compiled(node) if "all" in node or "any" in node else _permission(node) for node in nodes)
+    alone = all(part.plain if isinstance(part, Tree) else not part.variable for part in parts)
+    return Tree(every, parts, alone and (len(parts) == 1 or not every))
 
 
 def _among(wanted: tuple[str, ...] | None, held: frozenset[str]) -> frozenset[str]:
@@ -84,15 +82,20 @@ def _among(wanted: tuple[str, ...] | None, held: frozenset[str]) -> frozenset[st
     return held if wanted is None else frozenset(value for value in wanted if "*" in held or value in held)
 
 
-def _part(wanted: Permission, rule: Rule) -> Rule | None:
-    """The part of a rule that a permission asks for; None when the rule holds none of it."""
+def _part(wanted: Permission, rule: Rule, inside: Scopes | None) -> Rule | None:
+    """The part of a rule that a permission asks for; None when the rule holds none of it.
+
+    Inside a namespace (`inside` is given) a star holds only what lives in namespaces; the rest is named there.
+    """
     verbs, groups = _among(wanted.verbs, rule.verbs), _among(wanted.groups, rule.groups)
     if not verbs or not groups:
         return None
     resources = rule.resources if wanted.resources is None else frozenset(
         whole for whole in wanted.resources
-        if allows(rule, next(iter(verbs)), next(iter(groups)), *whole.partition("/")[::2],
-                  next(iter(rule.names)) if rule.names else "")
+        if whole in rule.resources or (
+            ("*" in rule.resources or "*/" + (whole.partition("/")[2] or "/") in rule.resources)
+            and (inside is None or any(inside.namespaced(group, whole) for group in groups))
+        )
     )  # fmt: skip
     names = rule.names
     if wanted.names is not None:
@@ -105,7 +108,11 @@ def _part(wanted: Permission, rule: Rule) -> Rule | None:
     return Rule(verbs, groups, resources, names)
 
 
-def part(wanted: Permission, held: RuleSet) -> RuleSet:
+type Sets = frozenset[tuple[RuleSet, Scopes | None]]
+"""Rule sets that a subject holds together, each with what lives in namespaces where it is used inside one."""
+
+
+def part(wanted: Permission, held: RuleSet, inside: Scopes | None) -> RuleSet:
     """What of a rule set a permission asks for."""
     if wanted.opaque:
         return rule_set(opaque=frozenset(
@@ -114,7 +121,7 @@ def part(wanted: Permission, held: RuleSet) -> RuleSet:
         ))  # fmt: skip
     urls: set[UrlRule] = set()
     anything = wanted.resources is None and wanted.groups is None and wanted.names is None
-    if wanted.urls is not None or (anything and wanted.urls is None):
+    if wanted.urls is not None or anything:
         for rule in held.urls:
             verbs = _among(wanted.verbs, rule.verbs)
             paths = (
@@ -124,39 +131,39 @@ def part(wanted: Permission, held: RuleSet) -> RuleSet:
             )
             if verbs and paths:
                 urls.add(UrlRule(verbs, paths))
-    found = () if wanted.urls is not None else (_part(wanted, rule) for rule in held.resources)
+    found = () if wanted.urls is not None else (_part(wanted, rule, inside) for rule in held.resources)
     return rule_set(frozenset(rule for rule in found if rule), frozenset(urls))
 
 
 type _Names = Mapping[str, frozenset[str] | None]
+type _Way = tuple[tuple[Permission, ...], _Names]
 
 
-def _solve(
-    node: Permission | Tree, sets: Iterable[RuleSet], names: _Names
-) -> Iterator[tuple[tuple[Permission, ...], _Names]]:
+def _solve(node: Permission | Tree, sets: Sets, names: _Names) -> Iterator[_Way]:
     """The ways to satisfy a tree: the permissions used, and what its variables may be (None is any name)."""
-    if isinstance(node, Permission):
-        found = [rule for held in sets for rule in part(node, held).resources] if node.variable else []
-        if not node.variable:
-            if any(part(node, held) for held in sets):
-                yield (node,), names
-        elif found:
-            free = any(rule.names is None for rule in found)
-            candidates = None if free else frozenset(chain.from_iterable(rule.names or () for rule in found))
-            bound = names.get(node.variable, None)
-            both = candidates if bound is None else bound if candidates is None else candidates & bound
-            if both is None or both:
-                yield (node,), {**names, node.variable: both}
-    elif not node.every:
-        for below in node.parts:
-            yield from _solve(below, sets, names)
-    else:
-        yield from _solve_all(node.parts, sets, names)
+    if isinstance(node, Tree):
+        if node.every:
+            yield from _solve_all(node.parts, sets, names)
+        else:
+            for below in node.parts:
+                yield from _solve(below, sets, names)
+        return
+    found = [mine for held, inside in sets if (mine := part(node, held, inside))]
+    if not found:
+        return
+    if not node.variable:
+        yield (node,), names
+        return
+    rules = [rule for mine in found for rule in mine.resources]
+    free = any(rule.names is None for rule in rules)
+    candidates = None if free else frozenset(chain.from_iterable(rule.names or () for rule in rules))
+    bound = names.get(node.variable)
+    both = candidates if bound is None else bound if candidates is None else candidates & bound
+    if both is None or both:
+        yield (node,), {**names, node.variable: both}
 
 
-def _solve_all(
-    parts: tuple[Permission | Tree, ...], sets: Iterable[RuleSet], names: _Names
-) -> Iterator[tuple[tuple[Permission, ...], _Names]]:
+def _solve_all(parts: tuple[Permission | Tree, ...], sets: Sets, names: _Names) -> Iterator[_Way]:
     if not parts:
         yield (), names
         return
@@ -170,42 +177,64 @@ class Matcher:
 
     def __init__(self, checks: Iterable[Check]) -> None:
         self.checks = [(check, compiled(check.match)) for check in checks if check.domain == NAME]
-        self._near: dict[RuleSet, list[int]] = {}
-        self._used: dict[tuple[int, frozenset[RuleSet]], frozenset[Permission]] = {}
+        self._near: dict[tuple[RuleSet, Scopes | None], list[tuple[int, RuleSet]]] = {}
+        self._used: dict[tuple[int, Sets], frozenset[Permission]] = {}
 
-    def _candidates(self, held: RuleSet) -> list[int]:
-        """The checks of which a rule set holds some permission."""
-        if held not in self._near:
-            self._near[held] = [
-                number for number, (_, tree) in enumerate(self.checks)
-                if any(part(leaf, held) for leaf in tree.leaves())
-            ]  # fmt: skip
-        return self._near[held]
+    def _candidates(self, held: RuleSet, inside: Scopes | None) -> list[tuple[int, RuleSet]]:
+        """The checks of which a rule set holds some permission, and what it holds of them."""
+        place = (held, inside)
+        if place not in self._near:
+            found = []
+            for number, (_, tree) in enumerate(self.checks):
+                mine = [one for leaf in tree.leaves() if (one := part(leaf, held, inside))]
+                if mine:
+                    found.append((number, _union(mine)))
+            self._near[place] = found
+        return self._near[place]
 
-    def _used_in(self, number: int, effective: frozenset[RuleSet]) -> frozenset[Permission]:
+    def _used_in(self, number: int, sets: Sets) -> frozenset[Permission]:
         """The permissions that take part in some way to satisfy a check, for a subject that holds these sets."""
-        place = (number, effective)
+        place = (number, sets)
         if place not in self._used:
-            ways = _solve(self.checks[number][1], effective, {})
+            ways = _solve(self.checks[number][1], sets, {})
             self._used[place] = frozenset(chain.from_iterable(used for used, _ in ways))
         return self._used[place]
 
     def holding(self, held: RuleSet, access: Access, subject: str, scope: str) -> Iterator[tuple[Check, RuleSet]]:
-        """The checks that hold for a subject at a scope by means of one rule set, and the part that makes them."""
-        effective: frozenset[RuleSet] | None = None
-        for number in self._candidates(held):
+        """The checks that hold for a subject at a scope by means of one rule set, and the part that makes them.
+
+        Where a check needs several permissions, the others may come from anywhere that counts for the subject: from
+        cluster-wide grants, and for a cluster-wide one from those inside any one namespace.
+        """
+        inside = None if scope == CLUSTER_SCOPE else scopes(access.snapshot)
+        for number, mine in self._candidates(held, inside):
             check, tree = self.checks[number]
-            if not _in_place(check.match, subject, scope):
+            if tree.plain:
+                if _in_place(check.match, subject, scope):
+                    yield check, mine
                 continue
-            leaves: Iterable[Permission] = tree.leaves()
-            if not tree.plain:
-                if effective is None:
-                    sets = access.effective(subject, scope)
-                    effective = frozenset(usable(one, scope, access.snapshot) for one in sets) | {held}
-                leaves = self._used_in(number, effective)
-            found = [mine for leaf in leaves if (mine := part(leaf, held))]
-            if found:
-                yield check, _union(found)
+            places = [scope]
+            if scope == CLUSTER_SCOPE:
+                places += sorted(access.inside.get(subject) or ())
+            for place in places:
+                if _in_place(check.match, subject, place):
+                    used = self._used_in(number, _together(access, subject, place) | {(held, inside)})
+                    found = [one for leaf in used if (one := part(leaf, held, inside))]
+                    if found:
+                        yield check, _union(found)
+                        break
+
+
+def _together(access: Access, subject: str, scope: str) -> Sets:
+    """What a subject holds at a scope, cluster-wide grants included."""
+    found: set[tuple[RuleSet, Scopes | None]] = set()
+    for where in access.wheres(subject, scope):
+        inside = None if where[1] == CLUSTER_SCOPE else scopes(access.snapshot)
+        for through in access.own(where):
+            held = access.roles.get(through)
+            if held is not None:
+                found.add((usable(held, where[1], access.snapshot), inside))
+    return frozenset(found)
 
 
 def _union(sets: list[RuleSet]) -> RuleSet:
@@ -258,6 +287,6 @@ def as_change(matcher: Matcher, live: Access, where: Where, through: Through) ->
     held = rule_set(opaque=frozenset({("role", str(through))})) if resolved is None else resolved
     held = usable(held, where[1], live.snapshot)
     parts = [mine for _, mine in matcher.holding(held, live, *where)]
-    found = _union(parts) if parts else EMPTY
+    found = in_place(_union(parts), where[1]) if parts else EMPTY
     effective = resolved is not None and not latent(found, live.snapshot)
     return Change(NAME, "loosened", *where, through, units(found), (), effective, *path(through, bindings))

@@ -19,6 +19,8 @@ from posture.model import Unit
 type _Held = Callable[[frozenset[str], Set[str]], Set[str]]
 
 ALL = frozenset({"*"})
+OWN = "\ud800 the namespace's own name"
+"""Among the names of a rule that is used inside a namespace: that namespace. No name that JSON can carry."""
 EXPANDED_LIMIT = 5_000
 """Up to so many permissions are brought into one canonical shape; more stay in the rules' own shape, sorted."""
 
@@ -80,17 +82,6 @@ def _reduced(values: Iterable[str]) -> frozenset[str]:
     return ALL if "*" in found else found
 
 
-@lru_cache(maxsize=65_536)
-def _resources(values: tuple[str, ...]) -> frozenset[str]:
-    """Resources without those that another of them covers: `*` covers all, `*/scale` every scale."""
-    found = frozenset(values)
-    if "*" in found:
-        return ALL
-    if not any(value.startswith("*/") for value in found):
-        return found
-    return frozenset(v for v in found if v.startswith("*/") or "*/" + v.partition("/")[2] not in found)
-
-
 def _urls(values: Iterable[str]) -> frozenset[str]:
     """URL patterns with one trailing star each (`/api**` is `/api*`) and none that another covers."""
     found = {value.rstrip("*") + "*" if value.endswith("*") else value for value in values}
@@ -105,7 +96,8 @@ def parse(rules: Iterable[Mapping[str, Any]]) -> RuleSet:
         verbs = _reduced(rule.get("verbs") or ())
         groups, names = _reduced(rule.get("apiGroups") or ()), rule.get("resourceNames")
         if verbs and groups and rule.get("resources"):
-            held = _resources(tuple(rule["resources"]))
+            # `pods/log` beside `*/log` stays: a review for the resource "pods/log" is matched by the first only.
+            held = _reduced(rule["resources"])
             resources.add(Rule(verbs, groups, held, frozenset(names) if names else None))
         if verbs and rule.get("nonResourceURLs"):
             urls.add(UrlRule(verbs, _urls(rule["nonResourceURLs"])))
@@ -223,31 +215,48 @@ def minus(held: RuleSet, owners: frozenset[RuleSet]) -> RuleSet:
     )
 
 
+def renamed(held: RuleSet, old: str, new: str) -> RuleSet:
+    """A rule set with the name of one namespace, where rules name it, replaced by another's."""
+    if not any(rule.names and old in rule.names for rule in held.resources):
+        return held
+    return rule_set(
+        frozenset(
+            Rule(rule.verbs, rule.groups, rule.resources, (rule.names - {old}) | {new})
+            if rule.names and old in rule.names
+            else rule
+            for rule in held.resources
+        ),
+        held.urls,
+        held.opaque,
+    )
+
+
 # Units: the same in plain JSON --------------------------------------------------------------------------------------
 
 
-def _expand(rules: Iterable[Rule]) -> set[tuple[str, str, str, str | None]]:
+type _Cell = tuple[str, str, str, str | None]
+
+
+def _expand(rules: Iterable[Rule]) -> set[_Cell]:
     """Single permissions, without those that another of them covers."""
-    found = {cell for r in rules for cell in product(r.verbs, r.groups, r.resources, r.names or (None,))}
-    wide = [cell for cell in found if "*" in cell[:3] or cell[2].startswith("*/") or cell[3] is None]
-
-    def covered(cell: tuple[str, str, str, str | None]) -> bool:
-        verb, group, resource, name = cell
-        return any(
-            other != cell
-            and other[0] in ("*", verb)
-            and other[1] in ("*", group)
-            and other[2] in ("*", resource, "*/" + resource.partition("/")[2])
-            and other[3] in (None, name)
-            for other in wide
-        )
-
-    if len(wide) == len(found) and not any("*" in cell[:3] or cell[2].startswith("*/") for cell in found):
+    found: set[_Cell] = {cell for r in rules for cell in product(r.verbs, r.groups, r.resources, r.names or (None,))}
+    verbs, groups, resources, names = (frozenset(cell[field] for cell in found) for field in range(4))
+    stars = frozenset(resource for resource in resources if resource and resource.startswith("*"))
+    if not stars and "*" not in verbs and "*" not in groups and (None not in names or len(names) == 1):
         return found
+
+    def covered(cell: _Cell) -> bool:
+        verb, group, resource, name = cell
+        wider = product(
+            {verb, "*"} & verbs, {group, "*"} & groups,
+            {resource, *({"*", "*/" + resource.partition("/")[2]} & stars)}, {name, None} & names,
+        )  # fmt: skip
+        return any(other != cell and other in found for other in wider)
+
     return {cell for cell in found if not covered(cell)}
 
 
-def _merged(cells: set[tuple[str, str, str, str | None]]) -> list[Rule]:
+def _merged(cells: set[_Cell]) -> list[Rule]:
     """Single permissions as few rules: verbs, then resources, then names, then groups are drawn together."""
     verbs: dict[Any, set[str]] = defaultdict(set)
     for verb, group, resource, name in cells:
@@ -264,6 +273,7 @@ def _merged(cells: set[tuple[str, str, str, str | None]]) -> list[Rule]:
     return [Rule(v, frozenset(g), r, n) for (v, r, n), g in groups.items()]
 
 
+@lru_cache(maxsize=65_536)
 def units(held: RuleSet) -> tuple[Unit, ...]:
     """A rule set in PolicyRule's own shape, sorted: one canonical form for one set of permissions."""
     rules: Iterable[Rule] = held.resources
@@ -284,11 +294,22 @@ def units(held: RuleSet) -> tuple[Unit, ...]:
         by_verbs[_reduced(verbs)].add(path)
     found += [{"nonResourceURLs": sorted(paths), "verbs": sorted(verbs)} for verbs, paths in by_verbs.items()]
     found += [{word: [name]} for word, name in held.opaque]
-    return tuple(sorted(found, key=lambda unit: sorted(unit.items())))
+    result = tuple(sorted(found, key=lambda unit: sorted(unit.items())))
+    if len(_MADE) > 65_536:
+        _MADE.clear()
+    _MADE[id(result)] = result, held
+    return result
+
+
+_MADE: dict[int, tuple[tuple[Unit, ...], RuleSet]] = {}
+"""The rule sets of units that were made here, so that they need not be read again. Kept units keep their id."""
 
 
 def from_units(given: Iterable[Unit]) -> RuleSet:
     """The rule set of units."""
+    made = _MADE.get(id(given))
+    if made is not None and made[0] is given:
+        return made[1]
     given = list(given)
     opaque = frozenset((word, name) for unit in given for word in ("assume", "role") for name in unit.get(word, ()))
     parsed = parse(given)
