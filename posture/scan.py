@@ -84,7 +84,7 @@ def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scan
         judgement = judge(snapshot, agreed, history, inputs.rules, request.time)
         outcome = judgement.outcome
         summary = Counter(standing=len(judgement.standing), unknown=len(outcome.doubts) + len(judgement.unknown))
-    summary["objects"] = sum(len(entries) for entries in snapshot.index.values())
+    summary["objects"] = sum(len(found) for resource, found in snapshot.index.items() if resource != API_RESOURCES)
     name = request.cluster or source.facts.name or cluster
     commit = Commit(request.time, source.title, name, not any(map(is_missing, snapshot.gaps)), digest, summary)
     with store.transaction() as connection:

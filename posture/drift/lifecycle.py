@@ -20,7 +20,7 @@ CONTENT = (
     "effective",
     "reasons",
     "gained",
-    "message",
+    "headline",
     "path",
     "causes",
     "fix",
