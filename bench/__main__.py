@@ -73,7 +73,9 @@ def _scan(database: Path) -> Run:
 
 def _rounds(database: Path) -> tuple[Run, Run, Run]:
     """Floor, cold scan and unchanged scan in turn, after a warm-up; medians."""
-    floor, cold, unchanged = [], [], []
+    floor: list[Run] = []
+    cold: list[Run] = []
+    unchanged: list[Run] = []
     for number in range(ROUNDS + 1):
         for suffix in ("", "-wal", "-shm", ".lock"):
             Path(f"{database}{suffix}").unlink(missing_ok=True)
@@ -82,8 +84,8 @@ def _rounds(database: Path) -> tuple[Run, Run, Run]:
         if number:
             for place, row in zip((floor, cold, unchanged), rows, strict=True):
                 place.append(row)
-            print(f"round {number}: floor {rows[0].wall:.1f} s, cold {rows[1].wall:.1f} s, unchanged {rows[2].wall:.1f} s",
-                  flush=True)  # fmt: skip
+            walls = [f"{name} {row.wall:.1f} s" for name, row in zip(("floor", "cold", "unchanged"), rows, strict=True)]
+            print(f"round {number}: {', '.join(walls)}", flush=True)
     print(cold[-1].output.splitlines()[0])
     return middle(floor), middle(cold), middle(unchanged)
 
@@ -107,11 +109,14 @@ def _drift(plane: ControlPlane, size: Size, database: Path) -> list[str]:
         through = "/".join(part for part in row["through"].values() if part)
         groups[row["group"]].add((row["subject"], row["scope"], through))
     wanted = {plant.name: {tuple(place) for place in plant.places} for plant in planted}
-    failures = [f"pattern {name} was not found as planted" for name, places in wanted.items() if places not in groups.values()]
+    failures = [
+        f"pattern {name} was not found as planted" for name, places in wanted.items() if places not in groups.values()
+    ]
     failures += [f"a group that was not planted: {sorted(places)[:2]}" for places in groups.values()
                  if places not in wanted.values()]  # fmt: skip
     exact = len(wanted) - sum(text.startswith("pattern") for text in failures)
-    print(f"{'patterns':24}{exact} of {len(wanted)} exact, {len(groups)} groups, {sum(map(len, groups.values())):,} places")
+    places = sum(map(len, groups.values()))
+    print(f"{'patterns':24}{exact} of {len(wanted)} exact, {len(groups)} groups, {places:,} places")
     return failures
 
 

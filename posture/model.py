@@ -169,8 +169,9 @@ class Snapshot:
     def replaced(self, objects: Iterable[tuple[Key, Content | None]]) -> Snapshot:
         """The snapshot with other contents for some objects; None takes one out. Costs what is replaced."""
         index: dict[str, Mapping[tuple[str, str], Entry]] = dict(self.index)
-        for resource in index:
-            self.derived_from(resource)
+        if len(self.derived) < len(index):
+            for resource in index:
+                self.derived_from(resource)
         fresh: dict[str, Layer[tuple[str, str], Entry]] = {}
         extra: dict[bytes, Content] = {}
         for key, content in objects:
@@ -443,20 +444,29 @@ class Finding:
         """The id of the group: one domain, one leading rule, one kind and name of `through`, in any namespace."""
         return fingerprint(self.domain, self.rule, self.through.kind, self.through.name)[:12]
 
+    @property
+    def whose(self) -> str:
+        """Who must act: whom it was assigned to, else its owner."""
+        return self.assignee or self.owner.name
+
     def status(self, now: str) -> Status:
         """Derived from presence and decision; `now` is RFC 3339 in UTC, as all stored times are."""
-        if self.presence == "absent":
-            return "resolved"
-        if self.agreed:
-            return "agreed"
-        if self.presence == "unknown":
-            return "unknown"
         decision = self.decision
-        if decision is None or self.exceeded or (decision.until and decision.until <= now):
-            return "open"
-        if decision.action in ("acknowledged", "accepted", "false positive"):
-            return decision.action
+        action, until = (decision.action, decision.until) if decision else ("", "")
+        return status_of(self.presence, action, until, now, agreed=self.agreed, exceeded=self.exceeded)
+
+
+def status_of(presence: str, action: str, until: str, now: str, *, agreed: bool, exceeded: bool) -> Status:
+    """A finding's status. A decision counts while it has not run out and covers all that was gained."""
+    if presence == "absent":
+        return "resolved"
+    if agreed:
+        return "agreed"
+    if presence == "unknown":
+        return "unknown"
+    if exceeded or (until and until <= now):
         return "open"
+    return action if action in ("acknowledged", "accepted", "false positive") else "open"  # type: ignore[return-value]
 
 
 def fingerprint(*parts: str) -> str:

@@ -137,8 +137,6 @@ def _unchanged(before: Stored, after: Snapshot, digest: str) -> bool:
 def _expired(store: Store, cluster: str, now: str, last: str) -> Outcome:
     """Acceptances that ran out since the last run."""
     outcome = Outcome()
-    for finding in findings.current(store, cluster).values():
-        if finding.status(last) == "accepted" and finding.status(now) == "open":
-            until = finding.decision.until if finding.decision else ""
-            outcome.events.append(Event(finding.fingerprint, "expired", f"accepted until {until}"))
+    for row in findings.expiring(store, cluster, last, now):
+        outcome.events.append(Event(row.fingerprint, "expired", f"accepted until {row.until}"))
     return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -186,5 +187,9 @@ def state(
 
 
 def now_utc() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
+    """The wall clock, or the time that `$POSTURE_NOW` sets, so that a run can be repeated. Raises UsageError."""
+    given = os.environ.get("POSTURE_NOW", "")
+    try:
+        return parse_time(given) if given else datetime.now(UTC)
+    except ValueError as error:
+        raise UsageError(f"POSTURE_NOW is no time: {visible(given, 60)}", "write 2026-10-20T12:00:00Z") from error

@@ -97,14 +97,14 @@ def _managers(metadata: Mapping[str, Any]) -> str:
 
 
 def entry_of(digest: bytes, metadata: Mapping[str, Any]) -> Entry:
-    """What a snapshot keeps beside an object's content."""
-    return Entry(
-        digest,
-        metadata.get("uid") or "",
-        metadata.get("creationTimestamp") or "",
-        metadata.get("resourceVersion") or "",
-        _managers(metadata),
-    )
+    """What a snapshot keeps beside an object's content. Raises ReadProblem as `body_of` does."""
+    try:
+        uid, created, version = (
+            str(metadata.get(name) or "") for name in ("uid", "creationTimestamp", "resourceVersion")
+        )
+        return Entry(digest, uid, created, version, _managers(metadata))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ReadProblem(str(error)) from error
 
 
 def collect(
@@ -163,10 +163,10 @@ def _take(
             continue
         try:
             digest, body = body_of(kind, raw)
+            found[name] = entry_of(digest, metadata)
         except ReadProblem as problem:
             yield Gap(page.resource, name[0], "failed", f"{name[1]} has not the shape of its kind: {problem}")
             continue
-        found[name] = entry_of(digest, metadata)
         bodies.append((digest, body))
 
 

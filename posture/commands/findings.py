@@ -12,6 +12,7 @@ import click
 from posture import actions, pipeline, sources
 from posture.drift.agreed import Agreed, Yardstick
 from posture.errors import OK, UsageError
+from posture.groups import grouped
 from posture.inputs import Inputs
 from posture.kinds import BY_NAME, manifest
 from posture.model import SEVERITIES, Finding
@@ -95,23 +96,22 @@ def list_(
         where, args = ("f.cluster = ?", (sources.cluster_of(store, cluster),)) if cluster else ("", ())
         wanted = set(statuses or ("open", "acknowledged", "unknown"))
         found = [
-            one for one in stored.select(store, where, args)
+            one for one in stored.rows(store, where, args)
             if ("all" in wanted or one.status(now) in wanted)
-            and (not severity or SEVERITIES.index(one.severity) <= SEVERITIES.index(severity))
-            and (not owner or owner == (one.assignee or one.owner.name))
+            and (not severity or one.rank <= SEVERITIES.index(severity))
+            and (not owner or owner == one.whose)
             and (not namespace or namespace in (one.scope, one.subject.partition(":")[2].partition("/")[0]))
             and (not domain or domain == one.domain)
             and (not only_new or one.mark)
         ]  # fmt: skip
-    empty = "nothing to show; `posture findings list --status all` shows every finding"
-    if members:
-        records = [
-            _document.finding_record(one, now, _permissions, {}, history=True)
-            for one in sorted(found, key=_document.order)
-        ]
-        printer.emit(records, MEMBERS, output, empty=empty)
-    else:
-        printer.emit(_document.group_records(found, now), COLUMNS, output, empty=empty)
+        empty = "nothing to show; `posture findings list --status all` shows every finding"
+        if members:
+            each = sorted((stored.whole(store, one) for one in found), key=_document.order)
+            records = [_document.finding_record(one, now, _permissions, {}, history=True) for one in each]
+            printer.emit(records, MEMBERS, output, empty=empty)
+        else:
+            groups = grouped(found, lambda row: stored.whole(store, row))
+            printer.emit([_document.group_record(one, now) for one in groups], COLUMNS, output, empty=empty)
     return OK
 
 

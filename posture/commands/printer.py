@@ -63,8 +63,9 @@ def _plain(value: Any) -> Any:
 
 
 def width() -> int:
-    """The terminal's columns; unlimited where the output is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    """The terminal's columns, or `$COLUMNS`; unlimited where the output is no terminal and nobody says."""
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    return shutil.get_terminal_size().columns if known else 10_000
 
 
 def cells(text: str) -> int:

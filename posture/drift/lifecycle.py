@@ -88,11 +88,11 @@ class Life:
         kept = {name: getattr(draft, name) for name in CONTENT}
         found = replace(old, **kept, presence="present", resolved="", agreed=False)
         more = self.beyond(old.domain, draft.gained, old.gained)
-        if old.presence == "absent" or old.agreed:
+        if old.presence == "absent" or (old.agreed and not more):
             found = replace(found, mark="regressed", opened=now, changed=now)
             outcome.events.append(Event(old.fingerprint, "regressed", draft.message))
         elif more:
-            found = replace(found, mark="widened", changed=now)
+            found = replace(found, mark="widened", opened=now if old.agreed else old.opened, changed=now)
             outcome.events.append(Event(old.fingerprint, "widened", draft.message))
         elif any(getattr(old, name) != kept[name] for name in TOLD):
             found = replace(found, changed=now)

@@ -18,7 +18,7 @@ from .evaluate import (
     latent,
     usable,
 )
-from .rules import EMPTY, RuleSet, minus, renamed, rule_set, units
+from .rules import EMPTY, OWN, RuleSet, minus, names_of, renamed, rule_set, units, units_in
 
 NAME = "rbac"
 type Peers = Mapping[str, tuple[str, ...]]
@@ -81,32 +81,37 @@ class _Gains:
         self.baseline = baseline
         self.live = live
         self.peers = peers
-        self._peer_memo: dict[tuple[str, str, str], frozenset[frozenset[RuleSet]]] = {}
         self.unknown: list[Unknown] = []
-        self.notes: list[Note] = []
+        self._judged_by: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, frozenset[RuleSet]]]] = {}
 
-    def _agreed(self, subject: str, scope: str) -> Iterator[tuple[str, str, frozenset[RuleSet]]]:
-        """What was agreed for a subject at a scope: once for the baseline, or once for each distinct peer."""
-        here = subjects.namespace_of(subject)
-        new = scope if scope in self.peers else here if here in self.peers else ""
-        if not new:
-            yield "", "", self.baseline.effective(subject, scope)
-            return
-        yielded: set[frozenset[RuleSet]] = set()
-        for peer in self.peers[new]:
-            held = self.baseline.effective(subjects.moved(subject, new, peer), peer if scope == new else scope)
-            if held not in yielded:
-                yielded.add(held)
-                yield new, peer, held
-        if not self.peers[new]:
-            yield "", "", self.baseline.effective(subject, scope)
+    def _new(self, subject: str, scope: str) -> str:
+        """The new namespace because of which a place is judged by peers; "" when there is none, or it has none."""
+        if self.peers:
+            for name in (scope, subjects.namespace_of(subject)):
+                if self.peers.get(name):
+                    return name
+        return ""
+
+    def _peers(self, subject: str, scope: str, new: str) -> list[tuple[str, frozenset[RuleSet]]]:
+        """What each peer of a new namespace was granted in this place: one peer for each distinct grant."""
+        place = (subjects.moved(subject, new, ""), "" if scope == new else scope, self.peers[new])
+        if place not in self._judged_by:
+            found: dict[frozenset[RuleSet], str] = {}
+            for peer in self.peers[new]:
+                there = peer if scope == new else scope
+                found.setdefault(self.baseline.effective(subjects.moved(subject, new, peer), there), peer)
+            self._judged_by[place] = [(peer, held) for held, peer in found.items()]
+        return self._judged_by[place]
 
     def _beyond(self, held: RuleSet, subject: str, scope: str) -> RuleSet:
-        """The permissions that some agreed set lacks; each peer must have had what a new namespace is granted."""
+        """The permissions that some agreed set lacks; every peer must have had what a new namespace is granted."""
+        new = self._new(subject, scope)
+        if not new:
+            return _minus(held, self.baseline.effective(subject, scope), scope)
         gained = EMPTY
-        for new, peer, agreed in self._agreed(subject, scope):
-            mine = minus(renamed(held, new, peer), agreed) if new else minus(held, agreed)
-            mine = renamed(mine, peer, new) if new else mine
+        for peer, agreed in self._peers(subject, scope, new):
+            there = peer if scope == new else scope
+            mine = renamed(_minus(renamed(held, new, peer), agreed, there), peer, new)
             gained = rule_set(gained.resources | mine.resources, gained.urls | mine.urls, gained.opaque | mine.opaque)
         return gained
 
@@ -115,18 +120,16 @@ class _Gains:
         subject, scope = where
         if subject == subjects.GROUP + subjects.MASTERS:
             return  # bypasses every authorizer: no grant adds to it
-        agreed = None
+        agreed = frozenset() if self._new(subject, scope) else self.baseline.effective(subject, scope)
         for through, bindings in self.live.own(where).items():
             held = self.live.roles.get(through)
-            if held is not None:
-                if not self.peers:
-                    agreed = agreed if agreed is not None else self.baseline.effective(subject, scope)
-                    if held in agreed:
-                        continue
-                gained = self._beyond(in_place(usable(held, scope, self.live.snapshot), scope), subject, scope)
-                effective = not latent(gained, self.live.snapshot)
-            else:
+            if held is None:
                 gained, effective = self._unresolved(where, through)
+            elif held in agreed:
+                continue
+            else:
+                gained = self._beyond(usable(held, scope, self.live.snapshot), subject, scope)
+                effective = not latent(gained, self.live.snapshot)
             if gained:
                 yield from self._known(where, through, gained, bindings, effective=effective)
 
@@ -147,7 +150,8 @@ class _Gains:
         if gap is not None:
             self.unknown.append(Unknown(NAME, *where, through, gap))
             return
-        yield Change(NAME, "loosened", *where, through, units(gained), (), effective, *path(through, bindings))
+        found = units_in(gained, where[1])
+        yield Change(NAME, "loosened", *where, through, found, (), effective, *path(through, bindings))
 
     def unbound(self) -> Iterator[Change]:
         """Default roles that nobody is bound to and that hold more than agreed: latent, for whoever gets bound."""
@@ -163,6 +167,14 @@ class _Gains:
                 yield Change(
                     NAME, "loosened", subject, CLUSTER_SCOPE, through, units(gained), (), False, *path(through, ())
                 )
+
+
+def _minus(held: RuleSet, agreed: frozenset[RuleSet], scope: str) -> RuleSet:
+    """What is held beyond what was agreed in a place; `OWN` is spelled out only where the agreed rules name it."""
+    gained = minus(held, agreed)
+    if gained and OWN in names_of(gained) and any(scope in names_of(one) for one in agreed):
+        return minus(in_place(held, scope), agreed)
+    return gained
 
 
 def path(through: Through, bindings: Collection[Key]) -> tuple[tuple[str, ...], tuple[Key, ...]]:

@@ -11,7 +11,7 @@ from posture.text import listed
 
 from . import cloud, subjects
 from .aggregate import aggregated, contributors
-from .compare import named
+from .compare import default_role, named
 from .evaluate import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES, Access, grant_of, key_of, role_of
 from .rules import from_units, minus, parse, units
 
@@ -35,13 +35,12 @@ def _without_subject(live: Access, change: Change) -> tuple[Changed, ...]:
     return tuple(found)
 
 
-def _without_rules(live: Access, change: Change) -> Iterator[tuple[Changed, ...]]:
+def _without_rules(live: Access, change: Change) -> tuple[Changed, ...]:
     """The role, or each role it is made of, without the permissions that were gained."""
     role = key_of(change.through)
     gained = frozenset({from_units(change.gained)})
-    made_of = contributors(live.snapshot, role) if role in aggregated(live.snapshot) else (role,)
     found = []
-    for key in made_of:
+    for key in contributors(live.snapshot, role) if role in aggregated(live.snapshot) else (role,):
         content = live.snapshot.get(key) if key.resource in (CLUSTER_ROLES, ROLES) else None
         if content is None:
             continue
@@ -49,29 +48,31 @@ def _without_rules(live: Access, change: Change) -> Iterator[tuple[Changed, ...]
         left = minus(held, gained)
         if left is not held:
             found.append(Changed(key, content, {**content, "rules": [dict(unit) for unit in units(left)]}))
-    if found:
-        yield tuple(found)
+    return tuple(found)
 
 
 def edits(live: Access, change: Change) -> Iterator[tuple[str, tuple[Changed, ...]]]:
-    """Ways to take a gain back when there is no agreed version to go back to, the narrowest first."""
-    subject = subjects.shown(change.subject)
+    """Ways to take a gain back when there is no agreed version to go back to.
+
+    A role is narrowed for everybody who is bound to it, in one edit; a role that Kubernetes ships is left alone, and
+    the subject taken out of its bindings.
+    """
     if change.through.kind == "ServiceAccount":
         key = key_of(change.through)
         content = live.snapshot.get(key)
         if content is not None:
-            kept = cloud.without(content)
-            yield f"Take the cloud identity off {named(key)}", (Changed(key, content, kept),)
+            yield f"Take the cloud identity off {named(key)}", (Changed(key, content, cloud.without(content)),)
         return
+    narrower = _without_rules(live, change)
+    if narrower and not default_role(change.through):
+        yield f"Take what was gained out of {listed([named(one.key) for one in narrower])}", narrower
     if without := _without_subject(live, change):
         gone = [named(one.key) for one in without if one.new is None]
-        kept_ones = [named(one.key) for one in without if one.new is not None]
+        kept = [named(one.key) for one in without if one.new is not None]
         words = [f"delete {listed(gone)}"] if gone else []
-        words += [f"take {subject} out of {listed(kept_ones)}"] if kept_ones else []
+        words += [f"take {subjects.shown(change.subject)} out of {listed(kept)}"] if kept else []
         text = listed(words)
         yield text[0].upper() + text[1:], without
-    for changed in _without_rules(live, change):
-        yield f"Take what was gained out of {listed([named(one.key) for one in changed])}", changed
 
 
 def agreed(change: Change, live: Access) -> tuple[tuple[Key, Content], ...]:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from posture.model import CLUSTER_SCOPE, Change, Check, Hit, Through
 
 from .compare import NAME, path
-from .evaluate import Access, Scopes, Where, in_place, latent, scopes, usable
-from .rules import EMPTY, Rule, RuleSet, UrlRule, from_units, rule_set, units, url_covers
+from .evaluate import Access, Scopes, Where, latent, scopes, usable
+from .rules import EMPTY, Rule, RuleSet, UrlRule, from_units, rule_set, units_in, url_covers
 
 _UNNAMED_VERBS = frozenset({"create", "list", "watch", "deletecollection"})
 
@@ -287,6 +287,6 @@ def as_change(matcher: Matcher, live: Access, where: Where, through: Through) ->
     held = rule_set(opaque=frozenset({("role", str(through))})) if resolved is None else resolved
     held = usable(held, where[1], live.snapshot)
     parts = [mine for _, mine in matcher.holding(held, live, *where)]
-    found = in_place(_union(parts), where[1]) if parts else EMPTY
+    found = _union(parts) if parts else EMPTY
     effective = resolved is not None and not latent(found, live.snapshot)
-    return Change(NAME, "loosened", *where, through, units(found), (), effective, *path(through, bindings))
+    return Change(NAME, "loosened", *where, through, units_in(found, where[1]), (), effective, *path(through, bindings))

@@ -215,9 +215,15 @@ def minus(held: RuleSet, owners: frozenset[RuleSet]) -> RuleSet:
     )
 
 
+@lru_cache(maxsize=65_536)
+def names_of(held: RuleSet) -> frozenset[str]:
+    """Every name that some rule is limited to."""
+    return frozenset(name for rule in held.resources for name in rule.names or ())
+
+
 def renamed(held: RuleSet, old: str, new: str) -> RuleSet:
     """A rule set with the name of one namespace, where rules name it, replaced by another's."""
-    if not any(rule.names and old in rule.names for rule in held.resources):
+    if old not in names_of(held):
         return held
     return rule_set(
         frozenset(
@@ -242,11 +248,14 @@ def _expand(rules: Iterable[Rule]) -> set[_Cell]:
     found: set[_Cell] = {cell for r in rules for cell in product(r.verbs, r.groups, r.resources, r.names or (None,))}
     verbs, groups, resources, names = (frozenset(cell[field] for cell in found) for field in range(4))
     stars = frozenset(resource for resource in resources if resource and resource.startswith("*"))
-    if not stars and "*" not in verbs and "*" not in groups and (None not in names or len(names) == 1):
+    starred = bool(stars) or "*" in verbs or "*" in groups
+    if not starred and (None not in names or len(names) == 1):
         return found
 
     def covered(cell: _Cell) -> bool:
         verb, group, resource, name = cell
+        if not starred:
+            return name is not None and (verb, group, resource, None) in found
         wider = product(
             {verb, "*"} & verbs, {group, "*"} & groups,
             {resource, *({"*", "*/" + resource.partition("/")[2]} & stars)}, {name, None} & names,
@@ -299,6 +308,21 @@ def units(held: RuleSet) -> tuple[Unit, ...]:
         _MADE.clear()
     _MADE[id(result)] = result, held
     return result
+
+
+def units_in(held: RuleSet, scope: str) -> tuple[Unit, ...]:
+    """The units of what is held in a namespace, with its name where `OWN` stands."""
+    found = units(held)
+    if OWN not in names_of(held):
+        return found
+    placed = []
+    for unit in found:
+        names = unit.get("resourceNames") or ()
+        if OWN in names:
+            placed.append({**unit, "resourceNames": sorted({scope if name == OWN else name for name in names})})
+        else:
+            placed.append(dict(unit))
+    return tuple(sorted(placed, key=lambda unit: sorted(unit.items())))
 
 
 _MADE: dict[int, tuple[tuple[Unit, ...], RuleSet]] = {}

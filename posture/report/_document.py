@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from posture import __version__
+from posture.groups import Group, grouped
 from posture.kinds import BY_NAME, manifest
 from posture.model import SEVERITIES, Check, Decision, Finding, Fix, Gap, Key, Unit
-from posture.text import count
 
 SCHEMA = "posture.report/v1"
 SHOWN_MEMBERS = 20
@@ -66,7 +66,7 @@ def finding_record(
              "time": cause.time}
             for cause in finding.causes
         ],
-        "owner": finding.assignee or finding.owner.name,
+        "owner": finding.whose,
         "ownerWhy": "assigned" if finding.assignee else finding.owner.why,
         "unowned": finding.owner.unowned and not finding.assignee,
         "told": list(finding.owner.told),
@@ -105,55 +105,23 @@ def _decision(decision: Decision | None) -> dict[str, str] | None:
             "until": decision.until}  # fmt: skip
 
 
-def headline(members: Sequence[Finding]) -> str:
-    """A group in one line."""
-    first = members[0]
-    if len(members) == 1:
-        return first.headline
-    subjects, scopes = len({one.subject for one in members}), {one.scope for one in members}
-    where = f"in {count(len(scopes), 'namespace')}" if len(scopes) > 1 else f"in {first.scope}"
-    where = "cluster-wide" if scopes == {"*"} else where
-    what = (
-        first.reasons[0].title
-        if first.reasons
-        else f"new permissions through {first.through.kind} {first.through.name}"
-    )
-    return f"{count(subjects, 'subject')} {where}: {what}"
-
-
-def group_records(found: Sequence[Finding], now: str) -> list[dict[str, Any]]:
-    """The groups of findings, gravest first."""
-    records = []
-    for (cluster, group), each in groupby(sorted(found, key=_by_group), key=lambda one: (one.cluster, one.group)):
-        members = sorted(each, key=order)
-        first = members[0]
-        records.append({
-            "id": group,
-            "cluster": cluster,
-            "domain": first.domain,
-            "rule": first.rule,
-            "severity": first.severity,
-            "through": {"kind": first.through.kind, "name": first.through.name},
-            "message": headline(members),
-            "owners": sorted({one.assignee or one.owner.name for one in members}),
-            "count": len(members),
-            "new": sum(one.mark == "new" for one in members),
-            "status": dict(sorted(_tally(one.status(now) for one in members).items())),
-            "members": [one.fingerprint for one in members[:SHOWN_MEMBERS]],
-        })  # fmt: skip
-    return sorted(records, key=lambda one: (SEVERITIES.index(one["severity"]), one["rule"], one["through"]["kind"],
-                                            one["through"]["name"], one["cluster"]))  # fmt: skip
-
-
-def _by_group(finding: Finding) -> tuple[str, str]:
-    return finding.cluster, finding.group
-
-
-def _tally(words: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for word in words:
-        found[word] = found.get(word, 0) + 1
-    return found
+def group_record(group: Group, now: str) -> dict[str, Any]:
+    """A group as a report holds it: the first members by id, and how many there are."""
+    first = group.first
+    return {
+        "id": first.group,
+        "cluster": first.cluster,
+        "domain": first.domain,
+        "rule": first.rule,
+        "severity": first.severity,
+        "through": {"kind": first.through.kind, "name": first.through.name},
+        "message": group.headline,
+        "owners": group.owners,
+        "count": len(group.members),
+        "new": group.new,
+        "status": group.statuses(now),
+        "members": [one.fingerprint for one in group.members[:SHOWN_MEMBERS]],
+    }
 
 
 def report(
@@ -164,7 +132,7 @@ def report(
     found = sorted(found, key=order)
     return {
         "run": {"schema": SCHEMA, "tool": "posture", "version": __version__, **run},
-        "groups": group_records(found, now),
+        "groups": [group_record(group, now) for group in grouped(found, lambda one: one)],
         "findings": [finding_record(one, now, permissions, checks, history=history) for one in found],
         "gaps": [
             {"cluster": cluster, "resource": gap.resource, "namespace": gap.namespace, "reason": gap.reason,

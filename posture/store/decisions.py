@@ -59,7 +59,7 @@ def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
             where = (finding.cluster, finding.fingerprint)
             if deed.action == "assigned":
                 connection.execute(
-                    "UPDATE finding SET assignee = ?, owner = ? WHERE cluster = ? AND fingerprint = ?",
+                    "UPDATE finding SET assignee = ?, owner = ?, unowned = 0 WHERE cluster = ? AND fingerprint = ?",
                     (deed.assignee, deed.assignee or finding.owner.name, *where),
                 )
             else:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from posture.drift.lifecycle import Event, Outcome
-from posture.model import SEVERITIES, Cause, Decision, Edit, Finding, Fix, Key, Owner, Reason, Through
+from posture.model import (
+    SEVERITIES,
+    Cause,
+    Decision,
+    Edit,
+    Finding,
+    Fix,
+    Key,
+    Owner,
+    Reason,
+    Severity,
+    Status,
+    Through,
+    status_of,
+)
 
 from .database import Store
 
@@ -19,6 +33,60 @@ _COLUMNS = (
     "d.action, d.decided_by, d.time, d.reason, d.until, d.covers"
 )
 _FROM = "FROM finding f LEFT JOIN decision d ON d.id = f.decision"
+
+
+class Row(NamedTuple):
+    """The columns of a finding that lists are made from: a hundred thousand of them are read in a moment."""
+
+    cluster: str
+    fingerprint: str
+    group: str
+    domain: str
+    subject: str
+    scope: str
+    rank: int
+    presence: str
+    mark: str
+    agreed: int
+    exceeded: int
+    whose: str
+    unowned: int
+    action: str | None
+    until: str | None
+
+    @property
+    def severity(self) -> Severity:
+        """How severe it is."""
+        return SEVERITIES[self.rank]
+
+    def status(self, now: str) -> Status:
+        """As Finding.status."""
+        action, until = self.action or "", self.until or ""
+        return status_of(self.presence, action, until, now, agreed=bool(self.agreed), exceeded=bool(self.exceeded))
+
+
+def rows(store: Store, where: str = "", args: Iterable[Any] = ()) -> list[Row]:
+    """Findings by a condition over the table `f`, as rows."""
+    condition = f"WHERE {where}" if where else ""
+    found = store.connection.execute(
+        "SELECT f.cluster, f.fingerprint, f.grp, f.domain, f.subject, f.scope, f.severity, f.presence, f.mark, "
+        f"f.agreed, f.exceeded, f.owner, f.unowned, d.action, d.until {_FROM} {condition}",
+        tuple(args),
+    )
+    return [Row(*row) for row in found]
+
+
+def whole(store: Store, row: Row) -> Finding:
+    """The finding of a row."""
+    return next(select(store, "f.cluster = ? AND f.fingerprint = ?", (row.cluster, row.fingerprint)))
+
+
+def expiring(store: Store, cluster: str, last: str, now: str) -> list[Row]:
+    """Findings whose acceptance ran out after one time and not after another."""
+    found = rows(
+        store, "f.cluster = ? AND d.action = 'accepted' AND d.until > ? AND d.until <= ?", (cluster, last, now)
+    )
+    return [row for row in found if row.status(last) == "accepted"]
 
 
 def _content(finding: Finding) -> str:
@@ -109,15 +177,16 @@ def save(connection: sqlite3.Connection, found: Iterable[Finding]) -> None:
     """Insert or update findings; which decision counts is the journal's business."""
     connection.executemany(
         """INSERT INTO finding (cluster, fingerprint, grp, domain, subject, scope, severity, presence, mark, agreed,
-             exceeded, assignee, owner, opened, changed, resolved, content)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             exceeded, assignee, owner, unowned, opened, changed, resolved, content)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (cluster, fingerprint) DO UPDATE SET grp = excluded.grp, severity = excluded.severity,
              presence = excluded.presence, mark = excluded.mark, agreed = excluded.agreed,
-             exceeded = excluded.exceeded, owner = excluded.owner, opened = excluded.opened,
+             exceeded = excluded.exceeded, owner = excluded.owner, unowned = excluded.unowned, opened = excluded.opened,
              changed = excluded.changed, resolved = excluded.resolved, content = excluded.content""",
         [
             (f.cluster, f.fingerprint, f.group, f.domain, f.subject, f.scope, SEVERITIES.index(f.severity), f.presence,
-             f.mark, f.agreed, f.exceeded, f.assignee, f.assignee or f.owner.name, f.opened, f.changed, f.resolved,
+             f.mark, f.agreed, f.exceeded, f.assignee, f.whose, f.owner.unowned and not f.assignee, f.opened, f.changed,
+             f.resolved,
              _content(f))
             for f in sorted(found, key=lambda finding: finding.fingerprint)
         ],

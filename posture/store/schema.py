@@ -113,7 +113,8 @@ CREATE TABLE finding (
   exceeded INTEGER NOT NULL,      -- more was gained than the decision covers
   decision INTEGER REFERENCES decision(id),
   assignee TEXT NOT NULL,
-  owner TEXT NOT NULL,
+  owner TEXT NOT NULL,            -- who must act: the assignee, if there is one
+  unowned INTEGER NOT NULL,
   opened TEXT NOT NULL,
   changed TEXT NOT NULL,
   resolved TEXT NOT NULL,
