@@ -23,7 +23,7 @@ class Config:
     checks: tuple[Path, ...] = ()
     baseline: tuple[Path, ...] = ()
     owners: Path | None = None
-    judge: Literal["like-peers", "review"] = "like-peers"
+    new_namespaces: Literal["like-peers", "review"] = "like-peers"
     peer_labels: tuple[str, ...] = PEER_LABELS
     document_bytes: int = DOCUMENT_BYTES
     nodes: int = NODES
@@ -49,7 +49,7 @@ def load(path: Path | None = None) -> Config:
             raise UsageError(f"there is no configuration file {path}", "check --config and POSTURE_CONFIG")
         return Config()
     given = files.read(path, "posture", "config.schema.json").value or {}
-    growth, limits = given.get("newNamespaces") or {}, given.get("limits") or {}
+    limits = given.get("limits") or {}
 
     def beside(name: str) -> Path:
         return path.parent / Path(name).expanduser()
@@ -59,8 +59,8 @@ def load(path: Path | None = None) -> Config:
         checks=tuple(map(beside, given.get("checks", ()))),
         baseline=tuple(map(beside, given.get("baseline", ()))),
         owners=beside(given["owners"]) if "owners" in given else None,
-        judge=growth.get("judge", "like-peers"),
-        peer_labels=tuple(growth.get("labels", PEER_LABELS)),
+        new_namespaces=given.get("newNamespaces", "like-peers"),
+        peer_labels=tuple(given.get("peerLabels", PEER_LABELS)),
         document_bytes=limits.get("documentBytes", DOCUMENT_BYTES),
         nodes=limits.get("nodes", NODES),
     )

@@ -29,7 +29,7 @@ class Inputs:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.growth: Literal["like-peers", "review"] = config.judge
+        self.growth: Literal["like-peers", "review"] = config.new_namespaces
         self.peer_labels = config.peer_labels
         self._check_files = [*files.yaml_files(resources.checks() / "rbac")]
         for folder in config.checks:
@@ -40,7 +40,9 @@ class Inputs:
     def digest(self) -> str:
         """A hash over posture's version, the settings that matter and every file's bytes."""
         config = self.config
-        hasher = hashlib.blake2b(repr((posture.__version__, config.judge, config.peer_labels)).encode(), digest_size=16)
+        hasher = hashlib.blake2b(
+            repr((posture.__version__, config.new_namespaces, config.peer_labels)).encode(), digest_size=16
+        )
         for item in (*self._check_files, *self._baseline_files, *([config.owners] if config.owners else [])):
             hasher.update(f"\0{item}\0".encode("utf-8", "surrogateescape"))
             hasher.update(_bytes(item))

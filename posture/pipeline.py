@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from posture import owners, rbac
 from posture.domain import Domain
-from posture.drift.agreed import Agreed, Place, Yardstick
+from posture.drift.agreed import NAMESPACES, Agreed, Place, Yardstick
 from posture.drift.causes import Investigation
 from posture.drift.findings import Drafter, reasons_of
 from posture.drift.lifecycle import Life, Outcome
-from posture.kinds import KINDS
+from posture.kinds import API_RESOURCES, KINDS
 from posture.model import (
     SEVERITIES,
     Cause,
@@ -32,6 +32,8 @@ from posture.model import (
 DOMAINS: tuple[Domain, ...] = (cast("Domain", rbac),)
 type Shipped = Callable[[Version | None], Iterable[tuple[Key, Content]]]
 """The default objects of a Kubernetes minor; of the newest known one for None."""
+JUDGED = tuple(dict.fromkeys((NAMESPACES, API_RESOURCES, *(kind for domain in DOMAINS for kind in domain.READS))))
+"""The kinds that a judgement depends on."""
 NAMESPACED = frozenset(kind.name for kind in KINDS if kind.namespaced)
 
 

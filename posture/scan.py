@@ -7,19 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from posture.collect import Bodies, Facts, Problem, Source, collect
-from posture.drift.agreed import NAMESPACES, Agreed
+from posture.drift.agreed import Agreed
 from posture.drift.lifecycle import Event, Outcome
 from posture.inputs import Inputs
 from posture.kinds import API_RESOURCES
 from posture.model import INCOMPLETE, Gap, Snapshot, Version, canonical, differences, fingerprint
-from posture.pipeline import DOMAINS, History, judge
+from posture.pipeline import DOMAINS, JUDGED, History, judge
 from posture.store import Store, baselines, findings, snapshots
 from posture.store.baselines import Approved
 from posture.store.snapshots import Commit, Contents, Stored
 
 LOCAL = "local"
-JUDGED = tuple(dict.fromkeys((NAMESPACES, API_RESOURCES, *(kind for domain in DOMAINS for kind in domain.READS))))
-"""The kinds that a judgement depends on; what differs elsewhere is stored and nothing is evaluated again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +123,7 @@ def _identity(store: Store, facts: Facts, request: Request) -> str:
 
 
 def _unchanged(before: Stored, after: Snapshot, digest: str) -> bool:
+    """Whether all that is judged is as it was; what differs in other kinds is stored, and nothing evaluated."""
     old = before.snapshot
     return (
         before.revision is not None

@@ -15,8 +15,9 @@ import orjson
 from posture.collect import Bodies, Problem, Source, collect
 from posture.errors import UsageError
 from posture.inputs import Inputs
+from posture.kinds import KINDS
 from posture.model import Content, Snapshot, Version, canonical
-from posture.pipeline import DOMAINS
+from posture.pipeline import DOMAINS, JUDGED
 from posture.store import Store, snapshots
 from posture.text import format_time, parse_time, visible
 
@@ -58,13 +59,17 @@ class Held(Mapping[bytes, Content]):
         return len(self._bodies)
 
 
-def live(cluster: Cluster) -> Source:
-    """A live cluster. Raises CannotJudge or UsageError when it cannot be reached at all."""
+def live(cluster: Cluster, *, judged_only: bool = False) -> Source:
+    """A live cluster, or only the kinds that are judged (a question needs no more).
+
+    Raises CannotJudge or UsageError when it cannot be reached at all.
+    """
     from posture.collect.client import open_client  # noqa: PLC0415 - the kubernetes client costs 0.2 s
     from posture.collect.live import LiveSource  # noqa: PLC0415
 
     client = open_client(cluster.context, cluster.kubeconfig, cluster.timeout)
-    return LiveSource(client, namespaces=cluster.namespaces)
+    kinds = [kind for kind in KINDS if kind.name in JUDGED or not judged_only]
+    return LiveSource(client, namespaces=cluster.namespaces, kinds=kinds)
 
 
 def folder(paths: Sequence[str | Path], inputs: Inputs) -> Source:
@@ -166,7 +171,7 @@ def state(
     """
     if text == "live" or text.startswith("context:"):
         context = text.removeprefix("context:") if text != "live" else cluster.context
-        source = live(replace(cluster, context=context))
+        source = live(replace(cluster, context=context), judged_only=True)
         return State(source.title, snapshot_of(source, inputs, offline=False), source.facts.problems)
     if text.startswith("@") or text.isdigit():
         if store is None:

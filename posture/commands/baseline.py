@@ -8,7 +8,7 @@ import click
 
 from posture import actions, pipeline, sources
 from posture.errors import OK, UsageError
-from posture.kinds import manifest
+from posture.kinds import BY_NAME, manifest
 from posture.store import baselines, lock
 from posture.store.decisions import Deed
 from posture.text import count, format_time, visible
@@ -85,7 +85,7 @@ def export(cluster: str, db: str | None, config_path: Path | None) -> int:
         if approved is None:
             raise UsageError("there is no baseline yet", "`posture baseline approve` makes one")
         snapshot = baselines.snapshot(store, approved)
-        kinds = dict.fromkeys(["namespaces", *(kind for domain in pipeline.DOMAINS for kind in domain.READS)])
+        kinds = [kind for kind in pipeline.JUDGED if kind in BY_NAME]
         objects = [row for kind in kinds for row in sorted(snapshot.objects(kind), key=lambda row: row[0])]
         printer.yaml_documents([manifest(key, content) for key, content in objects])
     return OK

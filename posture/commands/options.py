@@ -165,7 +165,7 @@ def _asked(
         snapshot, revision = sources.stored(store, cluster, number=number, at=time)
         return f"snapshot {revision.id} of {revision.time}", snapshot
     else:
-        source = sources.live(reached)
+        source = sources.live(reached, judged_only=True)
         snapshot = sources.snapshot_of(source, inputs, offline=False)
     for problem in source.facts.problems:
         click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)

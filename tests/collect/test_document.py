@@ -29,9 +29,10 @@ def test_deep_nesting_is_refused_quickly_and_overflows_no_stack(text: str) -> No
     assert time.monotonic() - began < SECONDS
 
 
-def test_nesting_is_allowed_up_to_the_limit() -> None:
-    assert values("a: " + "[" * 9 + "]" * 9, depth=10)
-    assert refusal("a: " + "[" * 10 + "]" * 10, depth=10)
+@pytest.mark.parametrize("depth", [9, 10])
+def test_nesting_is_allowed_up_to_the_limit(depth: int) -> None:
+    assert values("[" * depth + "]" * depth, depth=depth)
+    assert refusal("[" * (depth + 1) + "]" * (depth + 1), depth=depth)
 
 
 def test_what_an_alias_nests_counts_as_nesting() -> None:
@@ -106,6 +107,7 @@ REMARKS = [
     ("---\nb: 2\n---\n{a: 1, 'a': 3}\n", 4, "`a` is given twice: the last one counts"),
     ("a: 1\n...\nb: 2\n", 3, "from here on nothing is read: the document before it has ended without `---`"),
     ("[1]\nb: 2\n", 2, "from here on nothing is read: the document before it has ended without `---`"),
+    ("a\r---\rb\n", 2, "from here on nothing is read: the document before it has ended without `---`"),
     ("a: 1\n\u202e: 2\n\u202e: 2\n", 3, "`\\u202e` is given twice: the last one counts"),
 ]
 
@@ -134,7 +136,8 @@ def test_the_line_of_every_path_is_known(parser: type, monkeypatch: pytest.Monke
         ((), 2), (("rules",), 2), (("rules", 0), 3), (("rules", 0, "id"), 3), (("rules", 0, "match"), 4),
         (("rules", 0, "match", "verbs"), 5), (("rules", 0, "match", "verbs", 1), 6), (("rules", 1), 7),
         (("rules", 1, "id"), 7), (("rules", 1, "true"), 8), (("rules", 0, "missing", "below"), 3), (("rules", 9), 2),
-        (("elsewhere",), 2), (("rules", "id"), 2), (("rules", 0, "id", "deeper"), 3),
+        (("elsewhere",), 2),
+        (("rules", 1, "missing", "true"), 7), (("rules", "id"), 2), (("rules", 0, "id", "deeper"), 3),
     ]  # fmt: skip
     assert [(path, lined.line_of(path)) for path, _ in table] == table
 
@@ -159,6 +162,8 @@ WRITTEN_WRONG = [
     ("a: 1\n---\n# c\nb: 2\n", 4, "a second document; only one is expected here"),
     ("a: 1\n...\nb: 2\n", 3, "from here on nothing is read: the document before it has ended without `---`"),
     ("a: 1\n\ufeffb: 2\n", 2, "a byte order mark at the start of a later line"),
+    ("a: 1\nb: !!int x\n", 2, "the value does not fit its tag !!int"),
+    ("a: 1\nb: *x\n", 2, "unknown anchor 'x' referenced"),
     ("---\n--- a\n", 2, "only a comment may stand behind `---` on its line"),
     ("a: \x1b[31m\n", 1, "control characters are not allowed at byte 3"),
     ("a: \ud800\n", 1, "invalid Unicode character at byte 3"),

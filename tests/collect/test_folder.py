@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posture.collect import Page, collect
+from posture.collect import Page, collect, document
 from posture.collect.document import Limits
 from posture.collect.folder import PAGE, FolderSource
 from posture.collect.manifest import Cache
@@ -540,6 +540,15 @@ def test_a_custom_resource_definition_says_what_the_api_serves(tmp_path: Path, s
     )
 
 
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [("example.com/v1", "CustomResourceDefinition"), ("apiextensions.k8s.io/v1", "ConversionReview")],
+)
+def test_a_neighbour_of_custom_resource_definitions_is_another_kind(tmp_path: Path, version: str, kind: str) -> None:
+    put(tmp_path / "a.yaml", text({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}}))
+    assert read(tmp_path).gaps == []
+
+
 BAD_DEFINITIONS = [
     definition(group=5), definition(names=None), definition(names={"plural": "a"}), {**definition(), "spec": None},
     {**definition(), "apiVersion": "apiextensions.k8s.io/v1beta1"}, definition(scope=None), definition(scope="Both"),
@@ -696,6 +705,14 @@ def test_a_source_can_be_read_again(tmp_path: Path) -> None:
     source = FolderSource([tmp_path], cache=Cache())
     assert list(source.events()) == list(source.events())
     assert len(source.facts.problems) == 1
+
+
+def test_sources_of_one_run_share_what_was_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a.yaml", text(role()))
+    cache = Cache()
+    first = list(FolderSource([tmp_path], cache=cache).events())
+    monkeypatch.delattr(document, "_Parser")
+    assert list(FolderSource([tmp_path], cache=cache).events()) == first
 
 
 def test_a_folder_becomes_a_snapshot(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ class Endless(io.RawIOBase):
 
 DOCUMENTS: list[tuple[str, list[Any]]] = [
     # splitting
-    ("", []), ("\n\n", []), ("# only a comment\n", []), ("---", []), ("---\n---\n", []), ("null\n", []), ("~", []),
+    ("", []), ("\n\n", []), ("# only a comment\n", []), ("---", []), ("---\n---\n", []), ("---\n...\n", []),
+    ("null\n", []), ("~", []),
     ("a: 1", [{"a": 1}]), ("a: 1\n---\nb: 2\n", [{"a": 1}, {"b": 2}]), ("---\n\n---\na: 1\n---\n", [{"a": 1}]),
     ("--- # why\na: 1\n---   \nb: 2\n---\t# why\nc: 3\n", [{"a": 1}, {"b": 2}, {"c": 3}]),
     ("a: |\n  x\n  ---\n  y\n", [{"a": "x\n---\ny\n"}]), ("a: |\n  x\n---\n  y\n", [{"a": "x\n"}, True]),
@@ -92,7 +93,8 @@ REFUSED = [
     "a: *b", "&a [*a]", "&a {b: {c: *a}}", "- &x 1\n- &x [*x]", "a: b: c", "\ta: 1", "a:\n\t- b", "a: [", "a: }",
     "a: 'b", 'a: "\\q"', "a: @b", "a: `b`", "a: %b\n  c: d", "a: 1\nb", "- a\nb: c", "%YAML 1.1", "a: !e!x b",
     "a: \x00", "a: \x7f",
-    "--- a\n", "--- {a: 1}\n", "----\n", "a: |\n x\n  y\n z\n# c\n w: 1\n v", "key: {{ .Values.x }}: y",
+    "--- a\n", "--- {a: 1}\n", "----\n",
+    "a: 1\n---\n--- x\n", "a: |\n x\n  y\n z\n# c\n w: 1\n v", "key: {{ .Values.x }}: y",
 ]  # fmt: skip
 
 
@@ -176,6 +178,10 @@ def test_a_document_may_be_as_large_as_the_limit() -> None:
     text = "a: " + "x" * 96 + "\n"
     assert values(text, document=100)
     assert refusal(text, document=99)
+    assert values('{"a": "x"}', document=10) == [{"a": "x"}]
+    assert refusal('{"a": "x"}', document=9)
+    assert values(gzip.compress(text.encode()), unpacked=100)
+    assert refusal(gzip.compress(text.encode()), unpacked=99)
     assert [type(each) for each in read("b: 1\n---\n" + text + "---\nc: 1", document=99)] == [
         Document,
         Broken,
@@ -218,6 +224,12 @@ def test_gzip_is_unpacked_whatever_the_file_is_called() -> None:
     assert values(gzip.compress("a: é".encode("utf-16"))) == [{"a": "é"}]
     assert values(gzip.compress(b"a: " + b"x" * 5_000_000)) == [{"a": "x" * 5_000_000}]
     assert values(gzip.compress(b"a: 1\n") + b"\0" * 600_000) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_gzip_may_come_in_any_pieces(size: int) -> None:
+    dribbled: Any = Dribble(gzip.compress(b"a: 1\n"), size)
+    assert list(documents(dribbled)) == [Document({"a": 1}, 1)]
 
 
 def unpacked_to(size: int) -> bytes:
