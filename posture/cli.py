@@ -76,20 +76,21 @@ def run(args: list[str] | None = None) -> int:
     try:
         result: Any = posture.main(args=args, standalone_mode=False, prog_name="posture")
     except PostureError as error:
-        _complain(str(error), error.hint)
+        complain(str(error), error.hint)
         return error.exit_code
     except click.UsageError as error:
-        _complain(error.format_message(), f"`{error.ctx.command_path} --help` lists what there is" if error.ctx else "")
+        complain(error.format_message(), f"`{error.ctx.command_path} --help` lists what there is" if error.ctx else "")
         return USAGE
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted", "")
+        complain("interrupted", "")
         return INTERRUPTED
     return result if isinstance(result, int) else OK
 
 
-def _complain(message: str, hint: str) -> None:
+def complain(message: str, hint: str) -> None:
+    """Say on stderr what is wrong and what to do."""
     click.echo(f"error: {visible(message, 2000)}", err=True)
     if hint:
         click.echo(f"hint: {visible(hint, 2000)}", err=True)

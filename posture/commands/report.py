@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,18 @@ def report(form: str, everything: bool, cluster: str, db: str | None, config_pat
     """
     inputs = options.inputs_of(config_path, **judged)
     with options.store_of(db, config_path) as store:
-        click.echo(reports.render(built(store, inputs, cluster, everything=everything), form), nl=False)
+        wanted = [sources.cluster_of(store, cluster)] if cluster else [one for one, _ in snapshots.clusters(store)]
+        click.echo(reports.render(built(store, inputs, wanted, everything=everything), form), nl=False)
     return OK
 
 
 def built(
-    store: Store, inputs: Inputs, cluster: str, *, everything: bool = False, memory: bool = False
+    store: Store, inputs: Inputs, wanted: Sequence[str], *, everything: bool = False, memory: bool = False
 ) -> dict[str, Any]:
-    """The report of what the store holds: of one cluster, or of all when none is named.
+    """The report of what the store holds of some clusters (ids). Without history (`memory`) it knows no since when.
 
     Raises UsageError when there is nothing to report on.
     """
-    wanted = [sources.cluster_of(store, cluster)] if cluster else [number for number, _ in snapshots.clusters(store)]
     if not wanted:
         raise UsageError(f"there is no snapshot in {store.path}", "run `posture scan` first")
     names = dict(snapshots.clusters(store))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import time as clock
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import click
 
 from posture import scan as scanning
 from posture import sources
+from posture.cli import complain
 from posture.collect import Source
-from posture.errors import CANNOT_JUDGE, DRIFT, OK, UsageError
+from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError
 from posture.groups import Group, grouped
+from posture.inputs import Inputs
 from posture.model import SEVERITIES, Cause
 from posture.scan import Request, Scanned
-from posture.store import Store, findings, lock, open_store
+from posture.store import MEMORY, Store, findings, lock, open_store
 from posture.store.findings import Row
 from posture.text import ago, count, cut, format_time, parse_time, visible
 
@@ -52,40 +55,49 @@ def scan(
         raise UsageError("--from reads files; --context, --kubeconfig and -n read a cluster", "give one or the other")
     if at and not paths:
         raise UsageError("--at needs --from: a live cluster is read as it is now", "leave --at out")
+    if cluster and len(contexts) > 1:
+        raise UsageError("--cluster names one cluster, and several contexts are given", "leave --cluster out")
     inputs = options.inputs_of(config_path, **judged)
     version = options.version_of(kubernetes_version)
     path = options.database_of(db, config_path)
-    worst = OK
     # A scan makes hundreds of thousands of objects without cycles and then ends: collecting costs it a tenth.
     gc.disable()
+    codes: list[int] = []
+    scanned: list[str] = []
     with open_store(path) as store, lock.held(path, "posture scan", format_time(sources.now_utc())):
-        for number, source in enumerate(_sources(contexts, paths, namespaces, kubeconfig, request_timeout, inputs)):
+        for read in _reads(contexts, paths, namespaces, kubeconfig, request_timeout, inputs):
             now = sources.now_utc()
-            time = sources.moment(at, now) if at else format_time(now)
+            request = Request(sources.moment(at, now) if at else format_time(now), cluster, version, bool(paths))
             start = clock.monotonic()
-            done = scanning.scan(store, source, inputs, Request(time, cluster, version, bool(paths)))
-            seconds = clock.monotonic() - start
-            if output == "json":
-                from posture.commands.report import built
+            try:
+                done = scanning.scan(store, read(), inputs, request)
+            except PostureError as error:
+                if len(contexts) < 2:
+                    raise
+                complain(str(error), error.hint)  # the other clusters are scanned all the same
+                codes.append(error.exit_code)
+                continue
+            if output == "table":
+                click.echo("\n" * bool(scanned), nl=False)
+                show(store, done, request.time, clock.monotonic() - start)
+            codes.append(_code(store, done, request.time, fail_on))
+            scanned.append(done.snapshot.cluster)
+        if output == "json" and scanned:
+            from posture.commands.report import built
 
-                printer.document(built(store, inputs, done.snapshot.cluster, memory=path == ":memory:"))
-            else:
-                if number:
-                    click.echo()
-                show(store, done, time, seconds)
-            worst = max(worst, _code(store, done, time, fail_on), key=lambda code: (code == DRIFT, code))
-    return worst
+            printer.document(built(store, inputs, scanned, memory=path == MEMORY))
+    return DRIFT if DRIFT in codes else max(codes)
 
 
-def _sources(
+def _reads(
     contexts: tuple[str, ...], paths: tuple[str, ...], namespaces: tuple[str, ...], kubeconfig: str | None,
-    timeout: float, inputs: Any,
-) -> Iterator[Source]:  # fmt: skip
+    timeout: float, inputs: Inputs,
+) -> list[Callable[[], Source]]:  # fmt: skip
+    """What is to be scanned, each opened when its turn comes."""
     if paths:
-        yield sources.folder(paths, inputs)
-        return
-    for context in contexts or (None,):
-        yield sources.live(sources.Cluster(context, kubeconfig, namespaces, timeout))
+        return [lambda: sources.folder(paths, inputs)]
+    clusters = [sources.Cluster(context, kubeconfig, namespaces, timeout) for context in contexts or (None,)]
+    return [functools.partial(sources.live, one) for one in clusters]
 
 
 def _code(store: Store, done: Scanned, now: str, fail_on: str | None) -> int:
@@ -112,6 +124,8 @@ def show(store: Store, done: Scanned, now: str, seconds: float) -> None:
     click.echo(_second_line(done, open_now))
     for line in group_lines(grouped(open_now, lambda row: findings.whole(store, row)), now):
         click.echo(line)
+    if any(gap.reason == "not collected" for gap in done.snapshot.gaps):
+        click.echo("only what -n names was read: grants of other namespaces and cluster-wide ones are not judged")
     for gap in done.snapshot.gaps:
         if gap.reason != "not collected":
             where = f" in {gap.namespace}" if gap.namespace else ""
