@@ -16,7 +16,7 @@ from posture.model import CLUSTER_SCOPE, Gap, Key, Through
 
 from . import subjects
 from .compare import doubt, named
-from .evaluate import Access, key_of, usable
+from .evaluate import Access, asked_inside, key_of
 from .rules import RuleSet, allows, allows_url, parse
 
 
@@ -80,6 +80,13 @@ def _allowed(held: RuleSet, question: Question) -> bool:
     )
 
 
+def _effective(access: Access, scope: str, question: Question) -> bool:
+    """Whether a request can make use of a grant at this scope."""
+    return scope == CLUSTER_SCOPE or asked_inside(
+        access.snapshot, scope, question.verb, question.group, question.resource, question.subresource, question.name
+    )
+
+
 def _rule(access: Access, through: Through, question: Question) -> int:
     """The index, in the role as it is stored, of the first rule that allows."""
     content = access.snapshot.get(key_of(through)) or {}
@@ -111,7 +118,7 @@ def answer(access: Access, question: Question) -> Answer:
                 held = access.roles.get(through)
                 if held is None or not _allowed(held, question):
                     continue
-                live = live or bool(question.path) or _allowed(usable(held, scope, access.snapshot), question)
+                live = live or _effective(access, scope, question)
                 rule = _rule(access, through, question)
                 role = named(key_of(through))
                 found += [
@@ -156,7 +163,7 @@ def who_can(access: Access, question: Question) -> Iterator[Holder]:
             held = access.roles.get(through)
             if held is None or not _allowed(held, question):
                 continue
-            inert = not question.path and not _allowed(usable(held, scope, access.snapshot), question)
+            inert = not _effective(access, scope, question)
             role = named(key_of(through))
             found += [Holder(subject, scope, (named(key), role), inert) for key in sorted(bindings)]
     yield from sorted(

@@ -34,7 +34,9 @@ def rules(role: Key, content: Content, roles: Mapping[Key, Content]) -> list[Any
     """The rules that the controller would write."""
     found: list[Any] = []
     for _, source in sources(role, content, roles):
-        found += [rule for rule in source.get("rules") or () if rule not in found]
+        for rule in source.get("rules") or ():
+            if rule not in found:
+                found.append(rule)
     return found
 
 
@@ -64,14 +66,21 @@ def settle(snapshot: Snapshot, changed: Iterable[Changed]) -> tuple[Changed, ...
             after.pop(change.key, None)
         else:
             after[change.key] = change.new
-    for key, content in after.items():
-        if not content.get("aggregationRule") or not (
-            key in given or any(_reaches(content, change) for change in moved)
-        ):
-            continue
-        wanted = rules(key, content, after)
-        if parse(wanted) is not parse(content.get("rules") or ()):
-            given[key] = Changed(key, snapshot.get(key), {**content, "rules": wanted})
+    made = [key for key, content in after.items() if content.get("aggregationRule")]
+    for _ in made:  # an aggregated role may be made of others: one round more for each
+        reached = []
+        for key in made:
+            content = after[key]
+            if not any(change.key == key or _reaches(content, change) for change in moved):
+                continue
+            wanted = rules(key, content, after)
+            if parse(wanted) is not parse(content.get("rules") or ()):
+                after[key] = {**content, "rules": wanted}
+                given[key] = Changed(key, snapshot.get(key), after[key])
+                reached.append(given[key])
+        if not reached:
+            break
+        moved += reached
     return tuple(given.values())
 
 
@@ -80,11 +89,17 @@ def _reaches(role: Content, change: Changed) -> bool:
 
 
 def contributors(snapshot: Snapshot, role: Key) -> tuple[Key, ...]:
-    """The roles that a ClusterRole is made of; () when its rules are its own."""
-    content = aggregated(snapshot).get(role)
-    if content is None:
+    """The roles that a ClusterRole is made of, and what these are made of; () when its rules are its own."""
+    if role not in aggregated(snapshot):
         return ()
     memo: dict[Key, tuple[Key, ...]] = snapshot.derived_from(CLUSTER_ROLES).setdefault("contributors", {})
     if role not in memo:
-        memo[role] = tuple(key for key, _ in sources(role, content, dict(snapshot.objects(CLUSTER_ROLES))))
+        roles = dict(snapshot.objects(CLUSTER_ROLES))
+        found = {role: None}
+        pending = [role]
+        for key in pending:
+            fresh = [source for source, _ in sources(key, roles[key], roles) if source not in found]
+            found |= dict.fromkeys(fresh)
+            pending += fresh
+        memo[role] = tuple(found)[1:]
     return memo[role]

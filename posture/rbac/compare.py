@@ -9,6 +9,7 @@ from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Sna
 from . import subjects
 from .evaluate import (
     CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
     ROLE_BINDINGS,
     SERVICE_ACCOUNTS,
     Access,
@@ -24,16 +25,8 @@ NAME = "rbac"
 type Peers = Mapping[str, tuple[str, ...]]
 """{a namespace that is new in live: the namespaces of the baseline that it is judged by}"""
 
+_UNBOUND_READS = (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, CLUSTER_ROLES)
 _BINDING_KINDS = {CLUSTER_ROLE_BINDINGS: "ClusterRoleBinding", ROLE_BINDINGS: "RoleBinding"}
-
-
-def default_role(through: Through) -> bool:
-    """Whether Kubernetes itself ships a ClusterRole of this name; such roles get bound by convention later."""
-    name = through.name
-    return through.kind == "ClusterRole" and (
-        name in ("cluster-admin", "admin", "edit", "view")
-        or (name.startswith("system:") and not name.startswith("system:aggregate-to-"))
-    )
 
 
 def named(key: Key) -> str:
@@ -52,6 +45,8 @@ def doubt(access: Access, subject: str, scope: str, through: Through, other: Sna
     snapshot = access.snapshot
     if through.kind == "ServiceAccount":
         suspects: Iterable[Gap | None] = (snapshot.gap(SERVICE_ACCOUNTS, scope),)
+    elif subject.startswith(subjects.ROLE):
+        suspects = (gap for gap in snapshot.gaps if gap.resource in ("*", *_UNBOUND_READS))
     else:
         suspects = (
             snapshot.gap(CLUSTER_ROLE_BINDINGS),
@@ -106,18 +101,22 @@ class _Gains:
     def _beyond(self, held: RuleSet, subject: str, scope: str) -> RuleSet:
         """The permissions that some agreed set lacks; every peer must have had what a new namespace is granted."""
         new = self._new(subject, scope)
+        own = self.baseline.effective(subject, scope)
         if not new:
-            return _minus(held, self.baseline.effective(subject, scope), scope)
+            return _minus(held, own, scope)
         gained = EMPTY
         for peer, agreed in self._peers(subject, scope, new):
             there = peer if scope == new else scope
             mine = renamed(_minus(renamed(held, new, peer), agreed, there), peer, new)
             gained = rule_set(gained.resources | mine.resources, gained.urls | mine.urls, gained.opaque | mine.opaque)
-        return gained
+        return _minus(gained, own, scope)  # what was agreed to for the new namespace itself
 
     def at(self, where: Where) -> Iterator[Change]:
         """The changes of one subject at one scope, one for each role reference that grants something new."""
         subject, scope = where
+        if subject.startswith(subjects.ROLE):
+            yield from self._unbound(where, Through("ClusterRole", "", subject.removeprefix(subjects.ROLE)))
+            return
         if subject == subjects.GROUP + subjects.MASTERS:
             return  # bypasses every authorizer: no grant adds to it
         agreed = frozenset() if self._new(subject, scope) else self.baseline.effective(subject, scope)
@@ -143,6 +142,20 @@ class _Gains:
             return EMPTY, False
         return rule_set(opaque=frozenset({("role", str(through))})), gap is not None
 
+    def _unbound(self, where: Where, through: Through) -> Iterator[Change]:
+        """A default role that nobody is bound to and that holds more than agreed: latent, for whoever gets bound."""
+        held, agreed = self.live.roles.get(through), self.baseline.roles.get(through)
+        if held is None or agreed is None or agreed is held or self.live.is_bound(through):
+            return
+        gained = minus(held, frozenset({agreed}))
+        gap = doubt(self.live, *where, through, self.baseline.snapshot)
+        if not gained:
+            return
+        if gap is not None:  # it may hide a binding: then the gain is that of someone
+            self.unknown.append(Unknown(NAME, *where, through, gap))
+            return
+        yield Change(NAME, "loosened", *where, through, units(gained), (), False, *path(through, ()))
+
     def _known(
         self, where: Where, through: Through, gained: RuleSet, bindings: Collection[Key], *, effective: bool
     ) -> Iterator[Change]:
@@ -152,21 +165,6 @@ class _Gains:
             return
         found = units_in(gained, where[1])
         yield Change(NAME, "loosened", *where, through, found, (), effective, *path(through, bindings))
-
-    def unbound(self) -> Iterator[Change]:
-        """Default roles that nobody is bound to and that hold more than agreed: latent, for whoever gets bound."""
-        for through, held in self.live.roles.items():
-            if not default_role(through) or self.live.bound.get(through):
-                continue
-            agreed = self.baseline.roles.get(through)
-            if agreed is None or agreed is held:
-                continue
-            gained = minus(held, frozenset({agreed}))
-            if gained:
-                subject = subjects.ROLE + through.name
-                yield Change(
-                    NAME, "loosened", subject, CLUSTER_SCOPE, through, units(gained), (), False, *path(through, ())
-                )
 
 
 def _minus(held: RuleSet, agreed: frozenset[RuleSet], scope: str) -> RuleSet:
@@ -197,10 +195,8 @@ def compare(
     if within is not None:
         found = [change for where in within for change in gains.at(where)]
         return Comparison(tuple(sorted(found, key=_order)), (), tuple(gains.unknown))
-    found = [change for where in live.grants for change in gains.at(where)]
-    found += gains.unbound()
-    found += [change.mirrored() for where in baseline.grants for change in losses.at(where)]
-    found += [change.mirrored() for change in losses.unbound()]
+    found = [change for where in live.places for change in gains.at(where)]
+    found += [change.mirrored() for where in baseline.places for change in losses.at(where)]
     notes = tuple(sorted(_notes(baseline, live, found)))
     unknown = tuple(dict.fromkeys(gains.unknown + losses.unknown))
     return Comparison(tuple(sorted(found, key=_order)), notes, unknown)
@@ -242,4 +238,4 @@ def _list(found: Iterable[Through]) -> str:
     return ", ".join(sorted(str(through) for through in found))
 
 
-__all__ = ["NAME", "compare", "default_role", "doubt", "named", "path"]
+__all__ = ["NAME", "compare", "doubt", "named", "path"]

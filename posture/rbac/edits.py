@@ -11,8 +11,18 @@ from posture.text import listed
 
 from . import cloud, subjects
 from .aggregate import aggregated, contributors
-from .compare import default_role, named
-from .evaluate import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES, Access, grant_of, key_of, role_of
+from .compare import named
+from .evaluate import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    ROLE_BINDINGS,
+    ROLES,
+    Access,
+    default_role,
+    grant_of,
+    key_of,
+    role_of,
+)
 from .rules import from_units, minus, parse, units
 
 BINDINGS = (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS)

@@ -54,8 +54,8 @@ class Access:
 
     @property
     def places(self) -> Collection[Where]:
-        """Every (subject, scope) with a grant."""
-        return self.grants.keys()
+        """Every (subject, scope) with a grant, and the place of every default role."""
+        return [*self.grants, *(place_of(through) for through in self.roles if default_role(through))]
 
     def own(self, where: Where) -> dict[Through, frozenset[Key]]:
         """The role references granted to a subject at a scope, with their bindings."""
@@ -77,9 +77,29 @@ class Access:
             if (rules := self.roles.get(through)) is not None
         )
 
+    def is_bound(self, through: Through) -> bool:
+        """Whether a role reference is granted to anyone."""
+        found = ((key, self.snapshot.get(key)) for key in self.bound.get(through) or ())
+        grants = (grant_of(key, content) for key, content in found if content is not None)
+        return any(grant is not None and grant.subjects for grant in grants)
+
     def missing(self, through: Through) -> Gap | None:
         """The gap that hides the role of a reference which does not resolve; None when it is truly absent."""
         return self.snapshot.gap(CLUSTER_ROLES if through.kind == "ClusterRole" else ROLES, through.namespace)
+
+
+def default_role(through: Through) -> bool:
+    """Whether Kubernetes itself ships a ClusterRole of this name; such roles get bound by convention later."""
+    name = through.name
+    return through.kind == "ClusterRole" and (
+        name in ("cluster-admin", "admin", "edit", "view")
+        or (name.startswith("system:") and not name.startswith("system:aggregate-to-"))
+    )
+
+
+def place_of(role: Through) -> Where:
+    """Where a default role counts while nobody is bound to it: for whoever will be."""
+    return subjects.ROLE + role.name, CLUSTER_SCOPE
 
 
 def role_of(key: Key) -> Through:
@@ -156,6 +176,11 @@ class _Builder:
         elif through in self.roles:
             del self.roles[through]
         self._changed_roles.add(through)
+        self._touch_default(through)
+
+    def _touch_default(self, through: Through) -> None:
+        if default_role(through):
+            self.touched.add(place_of(through))
 
     def _set_identity(self, key: Key, rules: RuleSet | None) -> None:
         through = role_of(key)
@@ -175,6 +200,7 @@ class _Builder:
 
     def _grant(self, key: Key, grant: Grant) -> None:
         self._bindings(grant.through)[key] = True
+        self._touch_default(grant.through)
         for subject in grant.subjects:
             where = (subject, grant.scope)
             held = self.grants.get(where) or {}
@@ -185,6 +211,7 @@ class _Builder:
 
     def _revoke(self, key: Key, grant: Grant) -> None:
         del self._bindings(grant.through)[key]
+        self._touch_default(grant.through)
         for subject in grant.subjects:
             where = (subject, grant.scope)
             held = dict(self.grants[where])
@@ -230,30 +257,35 @@ class Scopes:
     """Which resources live in namespaces, as discovery says, or as Kubernetes ships them where it says nothing."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._found = {key.name: bool(content["namespaced"]) for key, content in snapshot.objects(API_RESOURCES)}
-        self._by_resource: dict[str, list[bool]] = {}
-        for name, namespaced in self._found.items():
-            self._by_resource.setdefault(name.partition(".")[0], []).append(namespaced)
+        found = {key.name: bool(content["namespaced"]) for key, content in snapshot.objects(API_RESOURCES)}
+        known = dict.fromkeys(CLUSTER_SCOPED, False) | found
+        self._known: dict[str, set[str]] = {"*": set()}
+        self._outside: dict[str, set[str]] = {"*": set()}
+        for name, namespaced in known.items():
+            base, _, group = name.partition(".")
+            for place in (group, "*"):
+                self._known.setdefault(place, set()).add(base)
+                if not namespaced:
+                    self._outside.setdefault(place, set()).add(base)
+        self._outside["*"] -= {name.partition(".")[0] for name, namespaced in known.items() if namespaced}
         # A folder has no discovery, only its CustomResourceDefinitions: there, nothing is known to be absent.
-        self._complete = "pods" in self._found and snapshot.gap(API_RESOURCES) is None
+        self._complete = "pods" in found and snapshot.gap(API_RESOURCES) is None
 
     def namespaced(self, group: str, resource: str) -> bool:
         """Whether a resource (or the resource of a subresource) lives in namespaces; unknown ones count as if."""
-        base = resource.partition("/")[0]
-        if group == "*":
-            return any(self._by_resource.get(base, [base not in CLUSTER_SCOPED]))
-        name = f"{base}.{group}" if group else base
-        return self._found.get(name, name not in CLUSTER_SCOPED)
+        return resource.partition("/")[0] not in self._outside.get(group, ())
 
-    def exists(self, group: str, resource: str) -> bool:
-        """Whether the API serves a resource, or checks it without serving it."""
-        base = resource.partition("/")[0]
-        if not self._complete or base == "*":
+    def outside(self, group: str, resources: frozenset[str]) -> frozenset[str]:
+        """The resources of a group that live in no namespace. A star lives anywhere."""
+        known = self._outside.get(group)
+        return frozenset(r for r in resources if r.partition("/")[0] in known) if known else frozenset()
+
+    def served(self, rule: Rule) -> bool:
+        """Whether the API serves one of a rule's resources, or checks it without serving it."""
+        bases = {resource.partition("/")[0] for resource in rule.resources}
+        if not self._complete or "*" in bases:
             return True
-        if group == "*":
-            return base in self._by_resource
-        name = f"{base}.{group}" if group else base
-        return name in self._found or name in CLUSTER_SCOPED
+        return any(not bases.isdisjoint(self._known.get(group, ())) for group in rule.groups)
 
 
 def scopes(snapshot: Snapshot) -> Scopes:
@@ -286,9 +318,9 @@ def _usable_in(rule: Rule, namespace: str, found: Scopes) -> Iterator[Rule]:
     by_resources: dict[frozenset[str], set[str]] = {}
     outside: dict[frozenset[str], set[str]] = {}
     for group in rule.groups:
-        inside = frozenset(r for r in rule.resources if r == "*" or r.startswith("*/") or found.namespaced(group, r))
-        by_resources.setdefault(inside, set()).add(group)
-        outside.setdefault(rule.resources - inside, set()).add(group)
+        beyond = found.outside(group, rule.resources)
+        by_resources.setdefault(rule.resources - beyond, set()).add(group)
+        outside.setdefault(beyond, set()).add(group)
     for inside, groups in by_resources.items():
         if inside:
             yield rule._replace(groups=frozenset(groups), resources=inside)
@@ -336,18 +368,31 @@ def in_place(held: RuleSet, scope: str) -> RuleSet:
     return renamed(held, OWN, scope)
 
 
+def asked_inside(
+    snapshot: Snapshot, namespace: str, verb: str, group: str, resource: str, subresource: str, name: str
+) -> bool:
+    """Whether a request like this can carry a namespace at all, so that its RoleBindings are looked at."""
+    if scopes(snapshot).namespaced(group, resource):
+        return True
+    whole = f"{resource}/{subresource}" if subresource else resource
+    if not group and whole in _ITSELF and name == namespace:
+        return verb not in _NO_NAME
+    return (verb, group, whole) in _CHECKED_INSIDE or not (verb in _REQUESTS or verb.startswith("impersonate"))
+
+
 def latent(held: RuleSet, snapshot: Snapshot) -> bool:
     """Whether nothing of a rule set can be used today, because the API serves none of its resources."""
     if held.urls or held.opaque:
         return False
     found = scopes(snapshot)
-    return not any(found.exists(group, r) for rule in held.resources for group in rule.groups for r in rule.resources)
+    return not any(found.served(rule) for rule in held.resources)
 
 
 __all__ = [
     "READS",
     "Access",
     "Grant",
+    "asked_inside",
     "evaluate",
     "grant_of",
     "key_of",

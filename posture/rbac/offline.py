@@ -8,8 +8,7 @@ from posture.model import Content, Key, Snapshot
 from posture.text import count, listed
 
 from .aggregate import rules
-from .compare import default_role
-from .evaluate import CLUSTER_ROLES, role_of
+from .evaluate import CLUSTER_ROLES, default_role, role_of
 
 
 def completed(
@@ -26,10 +25,16 @@ def completed(
         added = {key: content for key, content in shipped if key.resource == CLUSTER_ROLES}
         assumed.append(f"{count(len(added), 'default ClusterRole')} as Kubernetes ships them")
     every = added | roles
-    computed = {}
-    for key, content in every.items():
-        if content.get("aggregationRule") and (key in added or not content.get("rules")):
-            computed[key] = {**content, "rules": rules(key, content, every)}
+    made = [
+        key for key, content in every.items()
+        if content.get("aggregationRule") and (key in added or not content.get("rules"))
+    ]  # fmt: skip
+    computed: dict[Key, Content] = {}
+    for _ in made:  # one may be made of another
+        before, computed = computed, {key: {**every[key], "rules": rules(key, every[key], every)} for key in made}
+        if computed == before:
+            break
+        every |= computed
     own = sorted(key.name for key in computed if key in roles)
     if own:
         assumed.append(f"the rules of {listed(own)}, computed from the roles that they aggregate")

@@ -8,6 +8,7 @@ k8s.io/component-helpers auth/rbac/validation/policy_comparator.go (what a rule 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
@@ -17,12 +18,16 @@ from typing import Any, NamedTuple
 from posture.model import Unit
 
 type _Held = Callable[[frozenset[str], Set[str]], Set[str]]
+type _Classes = list[tuple[int, frozenset[Any]]]
 
 ALL = frozenset({"*"})
 OWN = "\ud800 the namespace's own name"
 """Among the names of a rule that is used inside a namespace: that namespace. No name that JSON can carry."""
 EXPANDED_LIMIT = 5_000
 """Up to so many permissions are brought into one canonical shape; more stay in the rules' own shape, sorted."""
+
+DIVIDED_LIMIT = 2_000_000
+"""In so many steps a rule is divided by what others hold of it; where they cut it finer, it counts as held by none."""
 
 
 class Rule(NamedTuple):
@@ -64,14 +69,16 @@ class RuleSet:
         return bool(self.resources or self.urls or self.opaque)
 
 
-@lru_cache(maxsize=65_536)
 def rule_set(
     resources: frozenset[Rule] = frozenset(),
     urls: frozenset[UrlRule] = frozenset(),
     opaque: frozenset[tuple[str, str]] = frozenset(),
 ) -> RuleSet:
     """The one RuleSet of these rules."""
-    return RuleSet(resources, urls, opaque)
+    return _interned(resources, urls, opaque)
+
+
+_interned = lru_cache(maxsize=65_536)(RuleSet)
 
 
 EMPTY = rule_set()
@@ -82,10 +89,27 @@ def _reduced(values: Iterable[str]) -> frozenset[str]:
     return ALL if "*" in found else found
 
 
+def _prefixes(patterns: Iterable[str]) -> list[str]:
+    """What patterns with a trailing star begin with, sorted, without those that begin with another."""
+    found: list[str] = []
+    for prefix in sorted({pattern.rstrip("*") for pattern in patterns if pattern.endswith("*")}):
+        if not found or not prefix.startswith(found[-1]):
+            found.append(prefix)
+    return found
+
+
+def _begins(value: str, prefixes: list[str]) -> bool:
+    """Whether a value begins with one of them; only the last one that sorts before it can be that."""
+    place = bisect_right(prefixes, value)
+    return place > 0 and value.startswith(prefixes[place - 1])
+
+
 def _urls(values: Iterable[str]) -> frozenset[str]:
     """URL patterns with one trailing star each (`/api**` is `/api*`) and none that another covers."""
-    found = {value.rstrip("*") + "*" if value.endswith("*") else value for value in values}
-    return frozenset(v for v in found if not any(v != other and url_covers(other, v) for other in found))
+    found = frozenset(values)
+    prefixes = _prefixes(found)
+    plain = (value for value in found if not value.endswith("*") and not _begins(value, prefixes))
+    return frozenset(plain).union(prefix + "*" for prefix in prefixes)
 
 
 def parse(rules: Iterable[Mapping[str, Any]]) -> RuleSet:
@@ -133,36 +157,42 @@ def url_covers(owner: str, path: str) -> bool:
     return owner in ("*", path) or (owner.endswith("*") and path.startswith(owner.rstrip("*")))
 
 
-def _star(held: frozenset[str] | None) -> bool:
-    return held is None or "*" in held
+def _star(held: frozenset[str] | None, held_of: _Held) -> bool:
+    """Whether a field holds every value. Among names a star is a name like any other."""
+    return held is None or ("*" in held and held_of is not _name)
 
 
 def _plain(held: frozenset[str], values: Set[str]) -> Set[str]:
     return held & values
 
 
+def _name(held: frozenset[str], values: Set[str]) -> Set[str]:
+    return held & values
+
+
 def _resource(held: frozenset[str], values: Set[str]) -> Set[str]:
-    stars = {value[2:] for value in held if value.startswith("*/")}
+    stars = {value[2:] for value in held if value.startswith("*/")} - {""}  # "*/" is only itself
     if not stars:
         return held & values
     return {value for value in values if value in held or value.partition("/")[2] in stars}
 
 
 def _url(held: frozenset[str], values: Set[str]) -> Set[str]:
-    return {value for value in values if any(url_covers(pattern, value) for pattern in held)}
+    prefixes = _prefixes(held)
+    return {value for value in values if value in held or _begins(value, prefixes)}
 
 
 # For each field of a rule: which of some values a held set holds, where the set is not all of them.
-_RESOURCE_FIELDS: tuple[_Held, ...] = (_plain, _plain, _resource, _plain)
+_RESOURCE_FIELDS: tuple[_Held, ...] = (_plain, _plain, _resource, _name)
 _URL_FIELDS: tuple[_Held, ...] = (_plain, _url)
 
 
-def _classes(values: Set[Any], field: int, owners: Sequence[Any], held_of: _Held) -> list[tuple[int, frozenset[Any]]]:
+def _classes(values: Set[Any], field: int, owners: Sequence[Any], held_of: _Held) -> _Classes:
     """Values grouped by the owners (a bitmask) that hold them in one field. The cost is the size of what is held."""
     everywhere = 0
     masks: dict[Any, int] = dict.fromkeys(values, 0)
     for position, owner in enumerate(owners):
-        if _star(owner[field]):
+        if _star(owner[field], held_of):
             everywhere |= 1 << position
         else:
             for value in held_of(owner[field], values):
@@ -185,20 +215,41 @@ def _beyond[AnyRule: (Rule, UrlRule)](
     near = [
         owner
         for owner in owners
-        if all(_star(held) or of(held or ALL, wanted) for held, wanted, of in zip(owner, values, fields, strict=True))
+        if all(_star(h, of) or of(h or ALL, wanted) for h, wanted, of in zip(owner, values, fields, strict=True))
     ]
     if not near:
         return [rule]
     dimensions = [_classes(wanted, field, near, fields[field]) for field, wanted in enumerate(values)]
+    try:
+        cells = list(_unheld(dimensions, -1, [DIVIDED_LIMIT]))
+    except OverflowError:
+        return [rule]
     left = []
-    for cell in product(*dimensions):
-        mask = -1
-        for owners_of_class, _ in cell:
-            mask &= owners_of_class
-        if not mask:
-            parts: list[Any] = [None if field is None else group for field, (_, group) in zip(rule, cell, strict=True)]
-            left.append(type(rule)(*parts))
+    for cell in cells:
+        parts: list[Any] = [None if field is None else part for field, part in zip(rule, cell, strict=True)]
+        left.append(type(rule)(*parts))
     return left
+
+
+def _unheld(dimensions: Sequence[_Classes], owners: int, budget: list[int]) -> Iterator[tuple[frozenset[Any], ...]]:
+    """The parts of a product that no owner holds; what no owner is left for is not divided further.
+
+    Raises OverflowError after as many steps as the budget holds.
+    """
+    if not owners:
+        yield tuple(frozenset().union(*(values for _, values in classes)) for classes in dimensions)
+        return
+    if not dimensions:
+        return
+    budget[0] -= len(dimensions[0])
+    if budget[0] < 0:
+        raise OverflowError
+    merged: dict[int, list[frozenset[Any]]] = defaultdict(list)
+    for mask, values in dimensions[0]:
+        merged[mask & owners].append(values)
+    for mask, parts in merged.items():
+        first = parts[0].union(*parts[1:])
+        yield from ((first, *rest) for rest in _unheld(dimensions[1:], mask, budget))
 
 
 @lru_cache(maxsize=65_536)
@@ -247,7 +298,7 @@ def _expand(rules: Iterable[Rule]) -> set[_Cell]:
     """Single permissions, without those that another of them covers."""
     found: set[_Cell] = {cell for r in rules for cell in product(r.verbs, r.groups, r.resources, r.names or (None,))}
     verbs, groups, resources, names = (frozenset(cell[field] for cell in found) for field in range(4))
-    stars = frozenset(resource for resource in resources if resource and resource.startswith("*"))
+    stars = frozenset(resource for resource in resources if resource and resource.startswith("*")) - {"*/"}
     starred = bool(stars) or "*" in verbs or "*" in groups
     if not starred and (None not in names or len(names) == 1):
         return found
@@ -282,6 +333,23 @@ def _merged(cells: set[_Cell]) -> list[Rule]:
     return [Rule(v, frozenset(g), r, n) for (v, r, n), g in groups.items()]
 
 
+def _merged_urls(rules: Iterable[UrlRule]) -> list[UrlRule]:
+    """Permissions on URLs as few rules: a verb stands at a path only where no wider pattern has it."""
+    held: dict[str, set[str]] = defaultdict(set)
+    for rule in rules:
+        for path in rule.urls:
+            held[path] |= rule.verbs
+    lengths = {len(path) - 1 for path in held if path.endswith("*")}
+    paths: dict[frozenset[str], set[str]] = defaultdict(set)
+    for path, verbs in held.items():
+        text = path.removesuffix("*")
+        patterns = {text[:length] + "*" for length in lengths if length <= len(text)} - {path}
+        wider = frozenset().union(*(held[pattern] for pattern in patterns & held.keys()))
+        if "*" not in wider and verbs - wider:
+            paths[_reduced(verbs - wider)].add(path)
+    return [UrlRule(verbs, frozenset(found)) for verbs, found in paths.items()]
+
+
 @lru_cache(maxsize=65_536)
 def units(held: RuleSet) -> tuple[Unit, ...]:
     """A rule set in PolicyRule's own shape, sorted: one canonical form for one set of permissions."""
@@ -294,14 +362,10 @@ def units(held: RuleSet) -> tuple[Unit, ...]:
         if rule.names is not None:
             unit["resourceNames"] = sorted(rule.names)
         found.append(unit)
-    by_url: dict[str, set[str]] = defaultdict(set)
-    for url in held.urls:
-        for path in url.urls:
-            by_url[path] |= url.verbs
-    by_verbs: dict[frozenset[str], set[str]] = defaultdict(set)
-    for path, verbs in by_url.items():
-        by_verbs[_reduced(verbs)].add(path)
-    found += [{"nonResourceURLs": sorted(paths), "verbs": sorted(verbs)} for verbs, paths in by_verbs.items()]
+    url_rules: Iterable[UrlRule] = held.urls
+    if sum(len(rule.verbs) * len(rule.urls) for rule in url_rules) <= EXPANDED_LIMIT:
+        url_rules = _merged_urls(url_rules)
+    found += [{"nonResourceURLs": sorted(rule.urls), "verbs": sorted(rule.verbs)} for rule in url_rules]
     found += [{word: [name]} for word, name in held.opaque]
     result = tuple(sorted(found, key=lambda unit: sorted(unit.items())))
     if len(_MADE) > 65_536:
@@ -351,7 +415,7 @@ def permissions(given: Iterable[Unit]) -> Iterator[dict[str, str]]:
         verbs = unit.get("verbs", ())
         for group, whole, verb, name in product(unit.get("apiGroups", ()), unit.get("resources", ()), verbs, names):
             resource, _, subresource = whole.partition("/")
-            one = {"verb": verb, "apiGroup": group, "resource": resource}
+            one = {"verb": verb, "apiGroup": group, "resource": resource if subresource else whole}
             if subresource:
                 one["subresource"] = subresource
             yield one if name is None else one | {"name": name}

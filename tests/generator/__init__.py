@@ -1,1 +1,1 @@
-"""The one cluster generator: builders of objects, random small clusters full of traps, realistic large ones, a history."""
+"""The one cluster generator: builders of objects, small clusters full of traps, realistic large ones, a history."""

@@ -12,7 +12,20 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .objects import Object, account, aggregated, binding, group, metadata, namespace, role, rule, service_account, urls, user
+from .objects import (
+    Object,
+    account,
+    aggregated,
+    binding,
+    group,
+    metadata,
+    namespace,
+    role,
+    rule,
+    service_account,
+    urls,
+    user,
+)
 
 TEAMS = ("pay", "web", "data", "search", "mobile", "core", "risk", "ads")
 READ = ("get", "list", "watch")
@@ -183,7 +196,9 @@ def _name(subject: Object, where: str) -> str:
 def _granted(name: str, rules: Iterable[Object], subject: Object, shown: str) -> Plant:
     """A new ClusterRole, bound cluster-wide."""
     made = role(name, *rules)
-    return Plant(name, (made, binding(name, f"ClusterRole/{name}", subject)), (), _places(f"ClusterRole/{name}", (shown, "*")))
+    return Plant(
+        name, (made, binding(name, f"ClusterRole/{name}", subject)), (), _places(f"ClusterRole/{name}", (shown, "*"))
+    )
 
 
 def _granted_in(name: str, number: int, rules: Iterable[Object], one: str = "api") -> Plant:
@@ -202,7 +217,8 @@ def plants(size: Size) -> list[Plant]:
               _places("ClusterRole/cluster-admin", (shown, "*"))),
         _granted("impersonator", [rule("impersonate", "users,groups")], user("ann"), "user:ann"),
         _granted("node-proxy", [rule("get,create", "nodes/proxy")], group("monitoring"), "group:monitoring"),
-        _granted("webhooks", [rule(WRITE, "mutatingwebhookconfigurations", "admissionregistration.k8s.io")], api, shown),
+        _granted("webhooks", [rule(WRITE, "mutatingwebhookconfigurations", "admissionregistration.k8s.io")],
+                 api, shown),
         _granted("csr-approver", [rule("create,get", "certificatesigningrequests", "certificates.k8s.io"),
                                   rule("update", "certificatesigningrequests/approval", "certificates.k8s.io"),
                                   rule("approve", "signers", "certificates.k8s.io",
@@ -226,7 +242,8 @@ def plants(size: Size) -> list[Plant]:
         _granted_in("ephemeral", 10, [rule("patch", "pods/ephemeralcontainers")]),
         Plant("dangling", (binding("soon", "ClusterRole/not-yet-there", group("contractors")),), (),
               _places("ClusterRole/not-yet-there", ("group:contractors", "*"))),
-        Plant("cloud", (service_account(ns(11), "api", **{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}),), (),
+        Plant("cloud",
+              (service_account(ns(11), "api", **{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}),), (),
               _places(f"ServiceAccount/{ns(11)}/api", (f"serviceaccount:{ns(11)}/api", ns(11)))),
     ]  # fmt: skip
     return [*found, *_wider(size), *_moved()]
@@ -244,8 +261,9 @@ def _wider(size: Size) -> list[Plant]:
         Plant("grown", (operator | {"rules": [*operator["rules"], rule("create", "pods/exec")]},), (),
               _places("ClusterRole/app-operator", *_bound(size, "app-operator"))),
         Plant("aggregated", (widgets,), (), _places("ClusterRole/widget-admin", ("group:widgets", "*"))),
-        Plant("repeated", tuple(binding("read-secrets", "ClusterRole/secret-reader", account("", "worker"), namespace=name)
-                                for name in many), (),
+        Plant("repeated",
+              tuple(binding("read-secrets", "ClusterRole/secret-reader", account("", "worker"), namespace=name)
+                    for name in many), (),
               _places("ClusterRole/secret-reader", *((f"serviceaccount:{name}/worker", name) for name in many))),
         Plant("unnamed", (config,), (), _places(f"Role/{ns(13)}/config", *((f"serviceaccount:{ns(13)}/{one}", ns(13))
                                                                         for one in ("api", "worker")))),
@@ -280,16 +298,21 @@ def silent(size: Size) -> list[Plant]:
     deployer = next(one for one in shared() if one["metadata"]["name"] == "app-deployer")
     split = deployer | {"rules": [rule([verb], ["deployments", "statefulsets"], "apps") for verb in (*WRITE, *READ)]
                         + [rule(READ, "events"), rule(("watch", "list", "get"), "pods")]}  # fmt: skip
-    renamed = [one for one in in_namespace(16, size) if one["kind"] == "RoleBinding" and one["metadata"]["name"] == "view"]
+    renamed = [
+        one for one in in_namespace(16, size) if one["kind"] == "RoleBinding" and one["metadata"]["name"] == "view"
+    ]
     new = "web-9001"
     return [
         Plant("split", (split,)),
-        Plant("renamed", tuple(one | {"metadata": one["metadata"] | {"name": "view-renamed"}} for one in renamed), tuple(renamed)),
-        Plant("respelled", (binding("again", "Role/config", user(f"system:serviceaccount:{ns(17)}:api"), namespace=ns(17)),)),
+        Plant("renamed", tuple(one | {"metadata": one["metadata"] | {"name": "view-renamed"}} for one in renamed),
+              tuple(renamed)),
+        Plant("respelled",
+              (binding("again", "Role/config", user(f"system:serviceaccount:{ns(17)}:api"), namespace=ns(17)),)),
         Plant("inert", (role("inert", rule("get", "nodes"), namespace=ns(18)),
                         binding("inert", "Role/inert", account("", "api"), namespace=ns(18)))),
-        Plant("like-peers", (namespace(new, team="web-team", env="prod"), role("config", rule(READ, "configmaps"), namespace=new),
-                             binding("edit", "Role/config", account("", "api"), namespace=new))),
+        Plant("like-peers",
+              (namespace(new, team="web-team", env="prod"), role("config", rule(READ, "configmaps"), namespace=new),
+               binding("edit", "Role/config", account("", "api"), namespace=new))),
     ]  # fmt: skip
 
 

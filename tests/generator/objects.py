@@ -113,11 +113,13 @@ def snapshot(
 
 def discovery(*custom: tuple[str, str, bool]) -> list[Object]:
     """What discovery of a plain cluster says, and custom resources as (resource, group, namespaced)."""
-    namespaced = ("pods", "secrets", "configmaps", "services", "serviceaccounts", "events", "endpoints",
-                  "persistentvolumeclaims", f"roles.{RBAC}", f"rolebindings.{RBAC}", "deployments.apps", "jobs.batch")  # fmt: skip
+    namespaced = (
+        *("pods", "secrets", "configmaps", "services", "serviceaccounts", "events", "endpoints"),
+        *("persistentvolumeclaims", f"roles.{RBAC}", f"rolebindings.{RBAC}", "deployments.apps", "jobs.batch"),
+    )
     rows = [(*name.partition(".")[::2], True) for name in namespaced]
     rows += [(*name.partition(".")[::2], False) for name in sorted(CLUSTER_SCOPED)]
     found = []
     for resource, api_group, inside in (*rows, *custom):
-        found.append({"kind": "APIResource", **api_resource(resource, api_group, "", namespaced=inside)})
+        found.append(api_resource(resource, api_group, "", namespaced=inside) | {"kind": "APIResource"})
     return found

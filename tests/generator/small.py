@@ -7,13 +7,33 @@ from random import Random
 from typing import Any, NamedTuple
 
 from posture.kinds import RBAC
+from tests.oracles.rbac import aggregated as filled_in
 
-from .objects import Object, account, binding, group, metadata, namespace, role, service_account, user
+from .objects import (
+    Object,
+    account,
+    aggregated,
+    binding,
+    discovery,
+    group,
+    metadata,
+    namespace,
+    role,
+    service_account,
+    user,
+)
 
 NAMESPACES = ("pay", "web", "lab")
 ROLES = ("reader", "writer", "admin-ish", "mixed", "ghost")
 ACCOUNTS = ("api", "default", "job")
-USERS = ("ann", "bob", "system:admin", "system:anonymous", "system:serviceaccount:pay:api", "system:serviceaccount:a:b:c")
+USERS = (
+    "ann",
+    "bob",
+    "system:admin",
+    "system:anonymous",
+    "system:serviceaccount:pay:api",
+    "system:serviceaccount:a:b:c",
+)
 GROUPS = (
     "devs", "ops", "system:authenticated", "system:unauthenticated", "system:serviceaccounts",
     "system:serviceaccounts:pay", "system:serviceaccounts:web", "ann",
@@ -22,9 +42,29 @@ VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletec
          "bind", "impersonate", "use")  # fmt: skip
 API_GROUPS = ("", "apps", "*", RBAC, "batch", "example.com")
 RESOURCES = ("pods", "secrets", "deployments", "nodes", "namespaces", "*", "pods/log", "pods/exec", "*/scale", "*/log",
-             "pods/*", "*/*", "deployments/scale", "a/b/c", "clusterroles", "Pods")  # fmt: skip
+             "pods/*", "*/*", "deployments/scale", "a/b/c", "clusterroles", "Pods", "*/", "pods/")  # fmt: skip
 NAMES = ("", "foo", "bar", "pay", "*", "Foo")
-PATHS = ("/", "/api", "/api/*", "/api**", "/healthz", "/logs/*", "/logs", "*", "/metrics*", "/apis/apps/v1", "/a*b*")
+PATHS = (
+    "/",
+    "/api",
+    "/api/*",
+    "/api**",
+    "/healthz",
+    "/logs/*",
+    "/logs",
+    "*",
+    "/metrics*",
+    "/apis/apps/v1",
+    "/a*b*",
+    "**",
+)
+IDENTITIES = {
+    "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin",
+    "iam.gke.io/gcp-service-account": "admin@example.com",
+    "azure.workload.identity/client-id": "00000000-0000-0000-0000-000000000001",
+}
+PART = "example.com/part-of"
+"""The label by which the aggregated roles of a random cluster choose what they are made of."""
 
 
 def some[Value](random: Random, values: Sequence[Value], most: int = 3) -> list[Value]:
@@ -79,6 +119,73 @@ def random_objects(random: Random, *, roles: int = 8, bindings: int = 12) -> lis
         subjects = [random_subject(random, namespaced=bool(where)) for _ in range(random.choice((0, 1, 2, 3)))]
         add(binding(f"b{number % 9}", f"{kind}/{random.choice(ROLES)}", *subjects, namespace=where))
     return list(found.values())
+
+
+def random_cluster(random: Random, *, roles: int = 8, bindings: int = 12) -> list[Object]:
+    """A cluster as a snapshot sees it: random objects, aggregated roles filled in, cloud identities."""
+    found = random_objects(random, roles=roles, bindings=bindings)
+    for one in found:
+        if one["kind"] == "Namespace":
+            one["metadata"]["labels"] = {"env": random.choice(("prod", "test"))}
+        elif one["kind"] == "ServiceAccount" and random.random() < 0.3:
+            key = random.choice(sorted(IDENTITIES))
+            one["metadata"]["annotations"] = {key: IDENTITIES[key], "note": "kept"}
+    if random.random() < 0.7:
+        for name, part in (("part-a", "inner"), ("part-b", "inner"), ("part-c", "outer")):
+            found.append(role(name, *random_rules(random, urls_too=True), labels={PART: part}))
+        found.append(aggregated("inner", {PART: "inner"}, rules=(), **{PART: "outer"}))
+        found.append(aggregated("outer", {PART: "outer"}))
+        for number in range(3):
+            where = random.choice(("", *NAMESPACES))
+            subjects = [random_subject(random, namespaced=bool(where)) for _ in range(random.choice((1, 2)))]
+            reference = f"ClusterRole/{random.choice(('inner', 'outer', 'part-a'))}"
+            found.append(binding(f"made-of-{number}", reference, *subjects, namespace=where))
+    if random.random() < 0.5:
+        for name in ("view", "system:monitoring"):  # default roles matter before anyone is bound to them
+            found.append(role(name, *random_rules(random, urls_too=True)))
+        where = random.choice(("", *NAMESPACES))
+        found.append(
+            binding("default", "ClusterRole/view", random_subject(random, namespaced=bool(where)), namespace=where)
+        )
+    return filled_in(found) + (discovery() if random.random() < 0.5 else [])
+
+
+def random_edit(random: Random, objects: Sequence[Object]) -> list[Object]:
+    """The cluster after someone did something: a role, a binding or an account made, changed or taken away."""
+    found = list(objects)
+    mine = [number for number, one in enumerate(found) if one["kind"] not in ("Namespace", "APIResource")]
+    what = random.choice(("make", "make", "drop", "rules", "rules", "subjects", "subjects", "identity"))
+    if what == "make":
+        made = random_objects(random, roles=1, bindings=1)[-2:]
+        made[1]["metadata"]["name"] = f"made-{random.randrange(10**6)}"
+        names = {_place(one) for one in found}
+        found += [one for one in made if _place(one) not in names]
+    elif mine and what == "drop":
+        del found[random.choice(mine)]
+    elif mine:
+        number = random.choice(mine)
+        found[number] = _changed(random, found[number], what)
+    return filled_in(found)
+
+
+def _place(one: Object) -> tuple[str, str, str]:
+    return one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]
+
+
+def _changed(random: Random, one: Object, what: str) -> Object:
+    """An object with other rules, subjects or annotations; as it was where it has no such thing."""
+    where = one["metadata"].get("namespace", "")
+    if what == "rules" and "rules" in one and "aggregationRule" not in one:
+        kept = [rule for rule in one["rules"] if random.random() < 0.7]
+        return one | {"rules": kept + random_rules(random, urls_too=not where)}
+    if what == "subjects" and "subjects" in one:
+        kept = [subject for subject in one["subjects"] if random.random() < 0.7]
+        return one | {"subjects": [*kept, random_subject(random, namespaced=bool(where))]}
+    if what == "identity" and one["kind"] == "ServiceAccount":
+        key = random.choice(sorted(IDENTITIES))
+        known = one["metadata"].get("annotations") or {}
+        return service_account(where, one["metadata"]["name"], **({} if key in known else {key: IDENTITIES[key]}))
+    return one
 
 
 class Asked(NamedTuple):
@@ -149,4 +256,13 @@ def _near(random: Random, objects: Sequence[Object]) -> tuple[tuple[str, list[st
     return who, inside or random.choice(("", *NAMESPACES)), random.choice(rules) if rules else {}
 
 
-__all__ = ["Asked", "metadata", "random_objects", "random_question", "random_rule", "some"]
+__all__ = [
+    "Asked",
+    "metadata",
+    "random_cluster",
+    "random_edit",
+    "random_objects",
+    "random_question",
+    "random_rule",
+    "some",
+]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 
-import pytest
-
 from tests.controlplane.controlplane import ControlPlane
 from tests.rbac.agreement import agreement
 

@@ -1,0 +1,352 @@
+"""A realistic cluster's history: an approved day and five weeks of operational convenience, for the demo.
+
+`python -m tests.generator.history` writes examples/prod-eu/, one folder a day, the same bytes each time. Every change
+carries the field manager that made it, as a real server would have recorded it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from .objects import Object, account, binding, group, metadata, namespace, role, rule, service_account
+
+FOLDER = Path(__file__).parents[2] / "examples" / "prod-eu"
+READ = ("get", "list", "watch")
+WRITE = ("create", "update", "patch", "delete")
+PRODUCTS = {"checkout": "checkout", "payments": "payments", "catalog": "catalog", "search": "search", "reports": ""}
+"""Product namespaces and their teams; nobody wrote down whose `reports` is."""
+
+
+class Actor(NamedTuple):
+    """A field manager and how it writes."""
+
+    manager: str
+    operation: str
+
+
+FLUX = Actor("kustomize-controller", "Apply")
+HELM = Actor("helm", "Update")
+ARGOCD = Actor("argocd-controller", "Apply")
+EDIT = Actor("kubectl-edit", "Update")
+CREATE = Actor("kubectl-create", "Update")
+
+
+class Cluster:
+    """The objects of one cluster while people work on it."""
+
+    def __init__(self) -> None:
+        self._objects: dict[tuple[str, str, str], Object] = {}
+
+    def __iter__(self) -> Iterator[Object]:
+        """Every object, namespaces first, then by kind and name."""
+        for key in sorted(self._objects, key=lambda key: (key[0] != "Namespace", key)):
+            yield self._objects[key]
+
+    def write(self, actor: Actor, time: str, *objects: Object) -> None:
+        """Create or replace objects, and record who did it as managedFields do."""
+        for given in objects:
+            made = deepcopy(given)
+            before = self._objects.get(_key(made), {})
+            known = before.get("metadata", {})
+            made["metadata"] |= {
+                "uid": known.get("uid") or str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{'/'.join(_key(made))} {time}")),
+                "creationTimestamp": known.get("creationTimestamp") or time,
+                "managedFields": _managed(known.get("managedFields", ()), actor, time, made, before),
+            }
+            self._objects[_key(made)] = made
+
+    def delete(self, kind: str, where: str, name: str) -> None:
+        """Take an object away."""
+        del self._objects[kind, where, name]
+
+    def get(self, kind: str, where: str, name: str) -> Object:
+        """A copy of an object, to write it back changed."""
+        return deepcopy(self._objects[kind, where, name])
+
+
+def _key(one: Object) -> tuple[str, str, str]:
+    return one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]
+
+
+def _managed(known: Iterable[Object], actor: Actor, time: str, made: Object, before: Object) -> list[Object]:
+    """The entries of an object after a write: an Apply owns all that it sends, an Update what it changed."""
+    fields: Object = {}
+    for name, value in made.items():
+        if name not in ("apiVersion", "kind", "metadata") and (actor.operation == "Apply" or before.get(name) != value):
+            fields[f"f:{name}"] = {}
+    for name in ("annotations", "labels"):
+        value, was = made["metadata"].get(name), before.get("metadata", {}).get(name)
+        if value and (actor.operation == "Apply" or value != was):
+            fields.setdefault("f:metadata", {})[f"f:{name}"] = {}
+    kept = [entry for entry in known if entry["manager"] != actor.manager]
+    entry = {"manager": actor.manager, "operation": actor.operation, "apiVersion": made["apiVersion"], "time": time,
+             "fieldsType": "FieldsV1", "fieldsV1": fields}  # fmt: skip
+    return [*kept, entry]
+
+
+# The approved day ---------------------------------------------------------------------------------------------------
+
+
+def _flux(one: Object, name: str, where: str) -> Object:
+    """An object that a Flux Kustomization delivers."""
+    labels = {f"kustomize.toolkit.fluxcd.io/{field}": value for field, value in (("name", name), ("namespace", where))}
+    one["metadata"]["labels"] = one["metadata"].get("labels", {}) | labels
+    return one
+
+
+def _helm(one: Object, release: str, where: str) -> Object:
+    """An object that a Helm release delivers."""
+    annotations = {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": where}
+    one["metadata"]["labels"] = one["metadata"].get("labels", {}) | {"app.kubernetes.io/managed-by": "Helm"}
+    one["metadata"]["annotations"] = one["metadata"].get("annotations", {}) | annotations
+    return one
+
+
+def _deployment(where: str, name: str, runs_as: str) -> Object:
+    container = {"name": name, "image": f"example.com/{where}/{name}:1.4.2",
+                 "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True}}  # fmt: skip
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"serviceAccountName": runs_as, "containers": [container]},
+    }
+    spec = {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(name, where), "spec": spec}
+
+
+def product(where: str, team: str) -> list[Object]:
+    """A product team's namespace as the platform's template makes it."""
+    labels = {"env": "prod"} | ({"team": team} if team else {})
+    found = [
+        namespace(where, **labels),
+        service_account(where, "api"),
+        service_account(where, "worker"),
+        role("config", rule(READ, "configmaps"), rule("get", "secrets", names=["api-tls"]), namespace=where),
+        binding("config", "Role/config", account(where, "api"), account(where, "worker"), namespace=where),
+        binding("developers", "ClusterRole/developer", group(f"{team or where}-devs"), namespace=where),
+        binding("deploy", "ClusterRole/deployer", account("ci", "runner"), namespace=where),
+        _deployment(where, "api", "api"),
+    ]
+    return [_flux(one, where, where) for one in found]
+
+
+def platform() -> list[Object]:
+    """What the platform team runs, and the roles that it offers."""
+    places = [namespace(name, team="platform") for name in ("kube-system", "flux-system", "ci", "monitoring")]
+    accounts = [("flux-system", "kustomize-controller"), ("flux-system", "helm-controller"), ("ci", "runner"),
+                ("monitoring", "prometheus"), ("kube-system", "coredns")]  # fmt: skip
+    found = [
+        *places,
+        *(service_account(where, name) for where, name in accounts),
+        *(_deployment(where, name, name) for where, name in accounts),
+        role("developer", rule(READ, "pods,pods/log,services,events"), rule((*READ, "patch"), "deployments", "apps")),
+        role("deployer", rule((*READ, *WRITE), "deployments,statefulsets", "apps"),
+             rule((*READ, *WRITE), "services,configmaps"), rule(READ, "pods,events")),
+        role("debugger", rule(READ, "pods,pods/log,secrets"), rule("create", "pods/exec")),
+        role("prometheus", rule(READ, "pods,nodes,services,endpoints"), rule("get", "nodes/metrics")),
+        role("coredns", rule(("list", "watch"), "services,namespaces"),
+             rule(("list", "watch"), "endpointslices", "discovery.k8s.io")),
+        binding("prometheus", "ClusterRole/prometheus", account("monitoring", "prometheus")),
+        binding("coredns", "ClusterRole/coredns", account("kube-system", "coredns")),
+        binding("flux", "ClusterRole/cluster-admin", account("flux-system", "kustomize-controller"),
+                account("flux-system", "helm-controller")),
+        binding("sre-view", "ClusterRole/view", group("sre")),
+        binding("platform-admins", "ClusterRole/cluster-admin", group("platform-admins")),
+    ]  # fmt: skip
+    return [_flux(one, "platform", "flux-system") for one in found]
+
+
+def approved(cluster: Cluster) -> None:
+    """The day on which the audit ended."""
+    time = "2026-06-01T07:30:00Z"
+    cluster.write(FLUX, time, *platform())
+    for where, team in PRODUCTS.items():
+        cluster.write(FLUX, time, *product(where, team))
+    indexer = role("indexer", rule((*READ, *WRITE), "configmaps,jobs", ["", "batch"]), namespace="search")
+    bound = binding("indexer", "Role/indexer", account("search", "indexer"), namespace="search")
+    cluster.write(
+        HELM, time, *(_helm(one, "indexer", "search") for one in (service_account("search", "indexer"), indexer, bound))
+    )
+    cluster.write(ARGOCD, time, _argocd(service_account("payments", "exporter")))
+
+
+def _argocd(exporter: Object) -> Object:
+    """The exporter that an Argo CD Application delivers."""
+    annotations = exporter["metadata"].setdefault("annotations", {})
+    annotations["argocd.argoproj.io/tracking-id"] = "payments-exporter:/ServiceAccount:payments/exporter"
+    return exporter
+
+
+# What happened afterwards -------------------------------------------------------------------------------------------
+
+
+def friday_incident(cluster: Cluster) -> None:
+    """Checkout is down on a Thursday night; somebody gives the pods the debugger's role, and it stays.
+
+    Flux applies the deployer's rules in another order and split: nothing changed.
+    """
+    bound = binding("debug", "ClusterRole/debugger", account("checkout", "api"), namespace="checkout")
+    cluster.write(CREATE, "2026-10-15T22:41:07Z", bound)
+    deployer = role(
+        "deployer", rule(READ, "events,pods"), rule((*WRITE, *READ), "configmaps"), rule((*READ, *WRITE), "services"),
+        rule((*WRITE, *READ), "statefulsets,deployments", "apps"),
+    )  # fmt: skip
+    cluster.write(FLUX, "2026-10-15T16:02:11Z", _flux(deployer, "platform", "flux-system"))
+
+
+def role_grows(cluster: Cluster) -> None:
+    """A shared role gets exec for one debugging afternoon, and CI may make preview environments."""
+    cluster.write(EDIT, "2026-10-19T13:20:45Z", _with_exec(cluster))
+    preview = role("ci-preview", rule((*READ, "create", "delete"), "namespaces"))
+    bound = binding("ci-preview", "ClusterRole/ci-preview", account("ci", "runner"))
+    cluster.write(CREATE, "2026-10-19T15:05:30Z", preview, bound)
+
+
+def _with_exec(cluster: Cluster) -> Object:
+    developer = cluster.get("ClusterRole", "", "developer")
+    developer["rules"].append(rule("create", "pods/exec,pods/portforward"))
+    return developer
+
+
+def wildcard(cluster: Cluster) -> None:
+    """A chart's new version asks for everything; a role gets a better name, and grants what it granted."""
+    indexer = role("indexer", rule("*", "*", "*"), namespace="search")
+    cluster.write(HELM, "2026-10-22T09:14:02Z", _helm(indexer, "indexer", "search"))
+    config = cluster.get("Role", "catalog", "config")
+    config["metadata"]["name"] = "read-config"
+    bound = cluster.get("RoleBinding", "catalog", "config")
+    bound["metadata"]["name"] = bound["roleRef"]["name"] = "read-config"
+    for kind in ("Role", "RoleBinding"):
+        cluster.delete(kind, "catalog", "config")
+    cluster.write(FLUX, "2026-10-22T11:40:19Z", config, bound)
+
+
+def cloud_identity(cluster: Cluster) -> None:
+    """The exporter gets a role in the cloud. Flux puts the shared role back; the catalog team opens a namespace."""
+    exporter = _argocd(service_account("payments", "exporter"))
+    exporter["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] = "arn:aws:iam::111122223333:role/ledger-export"
+    cluster.write(ARGOCD, "2026-10-26T08:31:55Z", exporter)
+    developer = cluster.get("ClusterRole", "", "developer")
+    developer["rules"].pop()
+    cluster.write(FLUX, "2026-10-26T10:00:03Z", developer)
+    cluster.write(FLUX, "2026-10-26T14:12:40Z", *product("catalog-v2", "catalog"))
+
+
+def everyone(cluster: Cluster) -> None:
+    """A status page for everyone who logs in, a grant to a role that is not there yet, and a tidy-up.
+
+    The chart is rolled back. The debugging access moves to a role of another name, and stays what it is.
+    """
+    status = role("status-page", rule(("get", "list"), "services,configmaps"))
+    cluster.write(CREATE, "2026-11-02T16:22:10Z", status,
+                  binding("status-page", "ClusterRole/status-page", group("system:authenticated")))  # fmt: skip
+    vendor = binding("vendor-support", "ClusterRole/vendor-diagnostics", group("vendor-support"))
+    cluster.write(CREATE, "2026-11-02T17:03:48Z", vendor)
+    indexer = role("indexer", rule((*READ, *WRITE), "configmaps,jobs", ["", "batch"]), namespace="search")
+    cluster.write(HELM, "2026-10-30T10:48:33Z", _helm(indexer, "indexer", "search"))
+    tools = cluster.get("ClusterRole", "", "debugger")
+    tools["metadata"]["name"] = "support-tools"
+    cluster.delete("ClusterRole", "", "debugger")
+    cluster.write(FLUX, "2026-11-02T09:15:00Z", tools)
+    cluster.delete("RoleBinding", "checkout", "debug")
+    bound = binding("support", "ClusterRole/support-tools", account("checkout", "api"), namespace="checkout")
+    cluster.write(CREATE, "2026-11-02T09:31:26Z", bound)
+
+
+def accepted_grows(cluster: Cluster) -> None:
+    """The accepted exception of CI grows beyond what was accepted; reports makes its default account an editor."""
+    preview = cluster.get("ClusterRole", "", "ci-preview")
+    preview["rules"].append(rule((*READ, "create"), "secrets"))
+    cluster.write(EDIT, "2026-11-09T12:55:17Z", preview)
+    bound = binding("quick-fix", "ClusterRole/edit", account("reports", "default"), namespace="reports")
+    cluster.write(CREATE, "2026-11-09T18:37:02Z", bound)
+
+
+def comes_alive(cluster: Cluster) -> None:
+    """The vendor's chart brings the role that was already granted; the shared role has exec again."""
+    diagnostics = role("vendor-diagnostics", rule(READ, "pods,nodes,events"), rule(("get", "create"), "nodes/proxy"))
+    cluster.write(HELM, "2026-11-13T10:05:44Z", _helm(diagnostics, "vendor", "monitoring"))
+    cluster.write(EDIT, "2026-11-16T19:48:21Z", _with_exec(cluster))
+
+
+DAYS: Mapping[str, Callable[[Cluster], None]] = {
+    "2026-10-13": approved,
+    "2026-10-16": friday_incident,
+    "2026-10-20": role_grows,
+    "2026-10-23": wildcard,
+    "2026-10-27": cloud_identity,
+    "2026-11-03": everyone,
+    "2026-11-10": accepted_grows,
+    "2026-11-17": comes_alive,
+}
+"""The days on which somebody took a snapshot, each with what had happened since the one before."""
+
+
+def history() -> Iterator[tuple[str, list[Object]]]:
+    """Each day with the objects of its snapshot."""
+    cluster = Cluster()
+    for day, happens in DAYS.items():
+        happens(cluster)
+        yield day, [deepcopy(one) for one in cluster]
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+class _Row(dict[str, Any]):
+    """A mapping that is written on one line."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as people write it: two columns of indentation, short lists on one line, no anchors."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        return super().increase_indent(flow, indentless=False)
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+_Dumper.add_representer(
+    _Row, lambda dumper, row: dumper.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
+)
+
+
+def files() -> dict[str, str]:
+    """What examples/prod-eu holds, by path: for each day one file a namespace, and one for what is in none."""
+    found: dict[str, list[Object]] = {}
+    for day, objects in history():
+        for one in objects:
+            where = one["metadata"]["name"] if one["kind"] == "Namespace" else one["metadata"].get("namespace")
+            found.setdefault(f"{day}/{where or 'cluster'}.yaml", []).append(one)
+    return {path: _text(path, objects) for path, objects in found.items()}
+
+
+def _text(path: str, objects: list[Object]) -> str:
+    for one in objects:
+        one["metadata"]["managedFields"] = [_Row(entry) for entry in one["metadata"]["managedFields"]]
+    text = yaml.dump_all(
+        objects, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=1000, explicit_start=True
+    )
+    return f"# {path.partition('/')[0]}; written by `python -m tests.generator.history`\n{text}"
+
+
+def main() -> int:
+    """Write the folder anew."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    for path, text in files().items():
+        file = FOLDER / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
