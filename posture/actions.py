@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from posture import pipeline
 from posture.errors import CannotJudge, UsageError
 from posture.model import INCOMPLETE, SEVERITIES, Change, Content, Finding, Key
+from posture.sources import cluster_of
 from posture.store import Store, baselines, findings, snapshots
 from posture.store.baselines import Approved
 from posture.store.decisions import Deed, decide
@@ -22,9 +23,10 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 def find(store: Store, ids: Sequence[str], cluster: str = "") -> list[Finding]:
     """The findings that ids (or unambiguous beginnings of ids) of findings or groups name.
 
-    A group stands for those of its findings that are not resolved. Raises UsageError for an id that names nothing,
-    or several things.
+    A group stands for those of its findings that are neither resolved nor agreed, if there are any. Raises UsageError
+    for an id that names nothing, or several things.
     """
+    cluster = cluster_of(store, cluster) if cluster else ""
     found: dict[tuple[str, str], Finding] = {}
     for given in ids:
         if len(given) < SHORTEST_ID or not re.fullmatch(r"[0-9a-f]+", given):
@@ -42,7 +44,7 @@ def find(store: Store, ids: Sequence[str], cluster: str = "") -> list[Finding]:
         if own:
             found |= {(finding.cluster, finding.fingerprint): finding for finding in own}
         else:
-            members = [finding for finding in matching if finding.presence != "absent"] or matching
+            members = [one for one in matching if one.presence != "absent" and not one.agreed] or matching
             found |= {(finding.cluster, finding.fingerprint): finding for finding in members}
     return sorted(found.values(), key=lambda one: (SEVERITIES.index(one.severity), one.cluster, one.fingerprint))
 
@@ -71,6 +73,12 @@ def decide_on(store: Store, found: Sequence[Finding], deed: Deed) -> int:
         raise UsageError("assigned needs an owner", "say to whom with --to")
     if not deed.by.strip():
         raise UsageError("who decides is not known", "say it with --by")
+    agreed = [finding for finding in found if finding.agreed]
+    if agreed and deed.action != "assigned":
+        raise UsageError(
+            f"finding {agreed[0].fingerprint[:12]} is agreed to: it is part of the baseline",
+            "leave it out, or approve a snapshot without it",
+        )
     return decide(store, found, deed)
 
 
@@ -89,10 +97,13 @@ def approve(store: Store, number: int, deed: Deed, *, with_gaps: bool = False) -
             "read it completely, or agree to what was read with --with-gaps",
         )
     given = Approved(0, revision.cluster, number, deed.time, deed.by, deed.reason)
-    approved = baselines.approve(store, given)
-    newest = snapshots.latest(store, revision.cluster)
-    if newest is not None and newest.id == number:
-        _agree(store, findings.current(store, revision.cluster).values(), deed)
+    with store.transaction():
+        approved = baselines.approve(store, given)
+        newest = snapshots.latest(store, revision.cluster)
+        if newest is not None and newest.id == number:
+            # What a gap hides is not in the snapshot, so nobody has agreed to it.
+            present = (one for one in findings.current(store, revision.cluster).values() if one.presence == "present")
+            _agree(store, present, deed)
     return approved
 
 
@@ -124,15 +135,15 @@ def approve_findings(store: Store, found: Sequence[Finding], deed: Deed) -> Appr
             result = domain.evaluate(live)
             for finding in mine:
                 agreed += domain.agreed(_change(finding), result)
-    approved = baselines.approve(
-        store, Approved(0, cluster, before.revision, deed.time, deed.by, deed.reason), agreed, before
-    )
-    _agree(store, found, deed)
+    given = Approved(0, cluster, before.revision, deed.time, deed.by, deed.reason)
+    with store.transaction():
+        approved = baselines.approve(store, given, agreed, before)
+        _agree(store, found, deed)
     return approved
 
 
 def _agree(store: Store, found: Iterable[Finding], deed: Deed) -> None:
-    decide(store, [finding for finding in found if finding.presence != "absent" and not finding.agreed], deed)
+    decide(store, [finding for finding in found if not finding.agreed], deed)
 
 
 def _change(finding: Finding) -> Change:

@@ -103,8 +103,12 @@ def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, no
         live = judgement.live[finding.domain]
         return yardsticks[finding.domain].doubt(live, finding.subject, finding.scope, finding.through)
 
+    def covered(finding: Finding) -> bool:
+        live, place = judgement.live[finding.domain], (finding.subject, finding.scope, finding.through)
+        return yardsticks[finding.domain].covers(live, *place, finding.gained)
+
     life = Life(history.current, history.known, beyond)
-    judgement.outcome = life.merge(drafts, doubt, now, history.last)
+    judgement.outcome = life.merge(drafts, doubt, covered, now, history.last)
     judgement.present = len(drafts)
     return judgement
 

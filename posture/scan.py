@@ -13,7 +13,7 @@ from posture.inputs import Inputs
 from posture.kinds import API_RESOURCES
 from posture.model import INCOMPLETE, Gap, Snapshot, Version, canonical, differences, fingerprint
 from posture.pipeline import DOMAINS, JUDGED, History, judge
-from posture.store import Store, baselines, findings, snapshots
+from posture.store import Store, baselines, decisions, findings, snapshots
 from posture.store.baselines import Approved
 from posture.store.snapshots import Commit, Contents, Stored
 
@@ -41,6 +41,7 @@ class Scanned:
     name: str
     snapshot: Snapshot
     approved: Approved | None
+    files: tuple[str, ...]
     events: tuple[Event, ...]
     summary: Mapping[str, int]
     problems: Sequence[Problem]
@@ -66,29 +67,42 @@ def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scan
     cluster, last = snapshot.cluster, before.revision.time if before.revision else ""
     approved = baselines.latest(store, cluster)
     digest = fingerprint(inputs.digest, str(approved.id if approved else 0))
-    if _unchanged(before, snapshot, digest):
+    seen = decisions.newest(store)
+    changed = not _unchanged(before, snapshot, digest)
+    if changed:
+        outcome, summary = _judged(store, snapshot, approved, inputs, request.time, last)
+    else:
         assert before.revision is not None
         outcome, summary = _expired(store, cluster, request.time, last), Counter(before.revision.summary)
-    else:
-        agreed = Agreed(
-            ((baselines.snapshot(store, approved),) if approved else ()) + inputs.snapshots,
-            inputs.bounds,
-            inputs.shipped(snapshot.version),
-            inputs.growth,
-            inputs.peer_labels,
-        )
-        current = findings.current(store, cluster)
-        history = History(current, lambda mark: findings.known(store, cluster, mark), last)
-        judgement = judge(snapshot, agreed, history, inputs.rules, request.time)
-        outcome = judgement.outcome
-        summary = Counter(standing=len(judgement.standing), unknown=len(outcome.doubts) + len(judgement.unknown))
     summary["objects"] = sum(len(found) for resource, found in snapshot.index.items() if resource != API_RESOURCES)
     name = request.cluster or source.facts.name or cluster
     commit = Commit(request.time, source.title, name, not any(map(is_missing, snapshot.gaps)), digest, summary)
     with store.transaction() as connection:
+        if changed and decisions.newest(store) != seen:  # what was decided meanwhile may cover less than there is now
+            outcome, _ = _judged(store, snapshot, approved, inputs, request.time, last)
         number = snapshots.write(connection, before, snapshot, commit)
         findings.write(connection, cluster, outcome, number, request.time)
-    return Scanned(number, name, snapshot, approved, tuple(outcome.events), summary, source.facts.problems)
+    files = tuple(map(str, inputs.config.baseline))
+    return Scanned(number, name, snapshot, approved, files, tuple(outcome.events), summary, source.facts.problems)
+
+
+def _judged(
+    store: Store, snapshot: Snapshot, approved: Approved | None, inputs: Inputs, now: str, last: str
+) -> tuple[Outcome, Counter[str]]:
+    """What a snapshot means beside what is known, and the counts of it."""
+    cluster = snapshot.cluster
+    agreed = Agreed(
+        ((baselines.snapshot(store, approved),) if approved else ()) + inputs.snapshots,
+        inputs.bounds,
+        inputs.shipped(snapshot.version),
+        inputs.growth,
+        inputs.peer_labels,
+        baselines.apart(store, approved) if approved else frozenset(),
+    )
+    history = History(findings.current(store, cluster), lambda mark: findings.known(store, cluster, mark), last)
+    judgement = judge(snapshot, agreed, history, inputs.rules, now)
+    unknown = len(judgement.outcome.doubts) + len(judgement.unknown)
+    return judgement.outcome, Counter(standing=len(judgement.standing), unknown=unknown)
 
 
 def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tuple[Stored, Snapshot]:

@@ -23,6 +23,7 @@ from posture.model import (
     Key,
     Snapshot,
     Through,
+    Unit,
     Unknown,
     differences,
 )
@@ -54,9 +55,11 @@ class Bound:
             if matches(self.selector, content.get("labels") or {})
         )  # fmt: skip
 
-    def over(self, base: Snapshot, scopes: Iterable[str], namespaced: Collection[str]) -> Snapshot:
-        """A snapshot that holds what the file says and, so that references resolve, the roles of `base`."""
-        found: list[tuple[Key, Content]] = []
+    def over(
+        self, base: Snapshot, scopes: Iterable[str], namespaced: Collection[str], shipped: Objects = ()
+    ) -> Snapshot:
+        """A snapshot of what the file says, what Kubernetes itself binds and, for references, `base`'s roles."""
+        found = [(key, content) for key, content in shipped if not key.resource.startswith("clusterroles.")]
         for key, content in self.objects:
             if key.resource in namespaced and not key.namespace:
                 found += [(key._replace(namespace=scope), content) for scope in sorted(scopes)]
@@ -79,6 +82,8 @@ class Agreed:
     growth: Literal["like-peers", "review"] = "like-peers"
     peer_labels: tuple[str, ...] | None = ()
     """The keys whose values make namespaces peers; None where new namespaces are not looked at (a diff)."""
+    apart: frozenset[str] = frozenset()
+    """Namespaces that are in the snapshots only for what was agreed to in them finding by finding: new all the same."""
 
 
 def known_namespaces(snapshot: Snapshot) -> frozenset[str]:
@@ -92,7 +97,7 @@ def peers(before: Snapshot, live: Snapshot, agreed: Agreed) -> dict[str, tuple[s
     if agreed.peer_labels is None:
         return {}
     keys = agreed.peer_labels
-    old = known_namespaces(before)
+    old = known_namespaces(before) - agreed.apart
 
     def labels(snapshot: Snapshot, name: str) -> tuple[str | None, ...]:
         content = snapshot.get(Key(NAMESPACES, "", name)) or {}
@@ -112,6 +117,7 @@ class Yardstick:
     def __init__(self, domain: Domain, matcher: Any, live: Any, agreed: Agreed, namespaced: Collection[str]) -> None:
         self.domain = domain
         self.matcher = matcher
+        self._empty: Any = None
         snapshot: Snapshot = live.snapshot
         self.approved: list[tuple[Any, dict[str, tuple[str, ...]]]] = []
         for approved in agreed.snapshots:
@@ -128,7 +134,7 @@ class Yardstick:
         for bound in agreed.bounds:
             scopes = bound.scopes(snapshot)
             if scopes:
-                self.bounds.append((scopes, domain.evaluate(bound.over(base, scopes, namespaced))))
+                self.bounds.append((scopes, domain.evaluate(bound.over(base, scopes, namespaced, agreed.shipped))))
 
     def _near(self, live: Any, snapshot: Snapshot) -> Any:
         """The result of a snapshot that differs little from live: an update of it."""
@@ -212,6 +218,21 @@ class Yardstick:
         before: frozenset[Hit] = frozenset(self.domain.match(self.matcher, self.baseline))
         hits = (hit for hit in self.domain.match(self.matcher, live) if hit in before)
         return sorted({(hit.subject, hit.scope, hit.through) for hit in hits} - set(drifted))
+
+    def covers(self, live: Any, subject: str, scope: str, through: Through, gained: tuple[Unit, ...]) -> bool:
+        """Whether what was a gain is still possible: if it is none any more, it was agreed to, and not taken back."""
+        spoken = {scope for scopes, _ in self.bounds for scope in scopes}
+        if not self.approved and scope not in spoken:
+            return False  # nobody agreed to anything: a check that does not hold any more is all there was
+        held = self.domain.compare(self._nothing(live), live, None, [(subject, scope)]).changes
+        mine = (change for change in held if change.where == (subject, scope, through))
+        return any(not self.domain.beyond(gained, change.gained) for change in mine)
+
+    def _nothing(self, live: Any) -> Any:
+        """The result of a cluster without objects, with the API of the live one; made once."""
+        if self._empty is None:
+            self._empty = self.domain.evaluate(_only(live.snapshot, ()))
+        return self._empty
 
     def doubt(self, live: Any, subject: str, scope: str, through: Through) -> Gap | None:
         """The gap, on either side, because of which a finding cannot be called gone."""

@@ -9,11 +9,14 @@ from typing import Literal, NamedTuple
 from posture.model import Finding, Gap, Unit
 
 type EventKind = Literal[
-    "opened", "widened", "regressed", "resolved", "unknown", "known", "changed", "renamed", "expired"
+    "opened", "widened", "regressed", "resolved", "agreed", "unknown", "known", "changed", "renamed", "expired"
 ]
 type Beyond = Callable[[str, tuple[Unit, ...], tuple[Unit, ...]], tuple[Unit, ...]]
 """(domain, given, recorded) → the units that recorded ones do not cover"""
 type Doubt = Callable[[Finding], Gap | None]
+"""the gap that may hide a finding"""
+type Covered = Callable[[Finding], bool]
+"""whether what a finding gained is still possible, and agreed to by now"""
 
 CONTENT = (
     "severity",
@@ -60,7 +63,7 @@ class Life:
         self.known = known
         self.beyond = beyond
 
-    def merge(self, drafts: Iterable[Finding], doubt: Doubt, now: str, last: str) -> Outcome:
+    def merge(self, drafts: Iterable[Finding], doubt: Doubt, covered: Covered, now: str, last: str) -> Outcome:
         """`last` is the time of the run before, for acceptances that ran out since."""
         outcome = Outcome()
         seen: set[str] = set()
@@ -71,22 +74,33 @@ class Life:
                 fresh.append(draft)
             else:
                 seen.add(old.fingerprint)
-                self._again(old, draft, outcome, now, last)
+                self._again(old, draft, outcome, now)
         missing = [finding for key, finding in self.current.items() if key not in seen and not finding.agreed]
         gone = []
         for finding in missing:
             gap = doubt(finding)
-            if gap is None:
-                gone.append(finding)
-            else:
+            if gap is not None:
                 self._doubted(finding, gap, outcome)
-        self._arrive(fresh, gone, outcome, now, last)
+            elif covered(finding):
+                outcome.findings[finding.fingerprint] = replace(
+                    finding, presence="present", agreed=True, mark="", changed=now
+                )
+                outcome.events.append(Event(finding.fingerprint, "agreed", "the baseline covers it"))
+            else:
+                gone.append(finding)
+        self._arrive(fresh, gone, outcome, now)
+        for old in self.current.values():
+            finding = outcome.findings.get(old.fingerprint, old)
+            if ran_out(finding, last, now):
+                outcome.events.append(_expired(finding))
         return outcome
 
-    def _again(self, old: Finding, draft: Finding, outcome: Outcome, now: str, last: str) -> None:
+    def _again(self, old: Finding, draft: Finding, outcome: Outcome, now: str) -> None:
         """A finding that is known and was found again."""
         kept = {name: getattr(draft, name) for name in CONTENT}
         found = replace(old, **kept, presence="present", resolved="", agreed=False)
+        if draft.through != old.through:
+            outcome.events.append(Event(old.fingerprint, "renamed", f"{old.through} → {draft.through}"))
         more = self.beyond(old.domain, draft.gained, old.gained)
         if old.presence == "absent" or (old.agreed and not more):
             found = replace(found, mark="regressed", opened=now, changed=now)
@@ -100,10 +114,6 @@ class Life:
         if old.presence == "unknown":
             outcome.events.append(Event(old.fingerprint, "known"))
         found = self._covered(found)
-        if old.status(last or now) == "accepted" and found.status(now) == "open" and not found.exceeded:
-            outcome.events.append(
-                Event(old.fingerprint, "expired", f"accepted until {old.decision and old.decision.until}")
-            )
         if found != old:
             outcome.findings[old.fingerprint] = found
 
@@ -124,21 +134,21 @@ class Life:
             outcome.findings[finding.fingerprint] = replace(finding, presence="unknown")
             outcome.events.append(Event(finding.fingerprint, "unknown", f"{gap.resource}: {gap.reason}"))
 
-    def _arrive(self, fresh: list[Finding], gone: list[Finding], outcome: Outcome, now: str, last: str) -> None:
+    def _arrive(self, fresh: list[Finding], gone: list[Finding], outcome: Outcome, now: str) -> None:
         """New findings; one that carries exactly what another lost is that other under a new name."""
-        carriers = {
-            self._carried(finding): finding for finding in sorted(gone, key=lambda f: f.fingerprint, reverse=True)
-        }
+        carriers: dict[tuple[str, ...], list[Finding]] = {}
+        for finding in sorted(gone, key=lambda finding: finding.fingerprint, reverse=True):
+            carriers.setdefault(self._carried(finding), []).append(finding)
         for draft in sorted(fresh, key=lambda finding: finding.fingerprint):
-            old = carriers.pop(self._carried(draft), None)
+            left = carriers.get(self._carried(draft))
+            old = left.pop() if left else None
             if old is None:
                 outcome.findings[draft.fingerprint] = draft
                 outcome.events.append(Event(draft.fingerprint, "opened", draft.message))
             else:
                 gone.remove(old)
                 outcome.aliases[draft.fingerprint] = old.fingerprint
-                outcome.events.append(Event(old.fingerprint, "renamed", f"{old.through} → {draft.through}"))
-                self._again(old, draft, outcome, now, last)
+                self._again(old, draft, outcome, now)
         for finding in gone:
             outcome.findings[finding.fingerprint] = replace(
                 finding, presence="absent", mark="", resolved=now, changed=now
@@ -148,6 +158,18 @@ class Life:
     @staticmethod
     def _carried(finding: Finding) -> tuple[str, ...]:
         return finding.domain, finding.subject, finding.scope, repr(finding.gained)
+
+
+def ran_out(finding: Finding, last: str, now: str) -> bool:
+    """Whether an acceptance that still counted at one time no longer does at another."""
+    decision = finding.decision
+    if decision is None or decision.action != "accepted" or finding.presence == "absent":
+        return False
+    return last < decision.until <= now and not finding.agreed and not finding.exceeded
+
+
+def _expired(finding: Finding) -> Event:
+    return Event(finding.fingerprint, "expired", f"accepted until {finding.decision and finding.decision.until}")
 
 
 def _own_name_first(pair: tuple[Finding, Finding | None]) -> tuple[bool, str]:

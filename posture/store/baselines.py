@@ -64,6 +64,19 @@ def every(store: Store, cluster: str) -> list[Approved]:
     return [Approved(*row) for row in rows]
 
 
+def apart(store: Store, approved: Approved) -> frozenset[str]:
+    """The namespaces of objects that stand in for others, of which the revision itself knows nothing."""
+    rows = store.connection.execute(
+        """SELECT DISTINCT b.namespace FROM baseline_object b
+           WHERE b.baseline = :baseline AND b.namespace != '' AND NOT EXISTS (
+             SELECT 1 FROM object o JOIN version v ON v.object = o.id
+             WHERE o.cluster = :cluster AND v.since <= :at AND (v.until IS NULL OR v.until > :at)
+               AND (o.namespace = b.namespace OR (o.resource = 'namespaces' AND o.name = b.namespace)))""",
+        {"baseline": approved.id, "cluster": approved.cluster, "at": approved.revision},
+    )
+    return frozenset(namespace for (namespace,) in rows)
+
+
 def snapshot(store: Store, approved: Approved) -> Snapshot:
     """The agreed state as a snapshot: the revision's objects, with those that stand in for them."""
     base = snapshots.load(store, approved.cluster, snapshots.revision(store, approved.revision)).snapshot

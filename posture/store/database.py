@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from posture.errors import StoreError
+from posture.errors import StoreError, UsageError
 
 BUSY_SECONDS = 30
 MEMORY = ":memory:"
 
 
 def default_path() -> str:
-    """`$POSTURE_DB`, else `posture.db` in the user's state folder."""
+    """`$POSTURE_DB`, else `posture.db` in the user's state folder. Raises UsageError where there is none."""
     if os.environ.get("POSTURE_DB"):
         return os.environ["POSTURE_DB"]
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return str(Path(state) / "posture" / "posture.db")
+    state = os.environ.get("XDG_STATE_HOME")
+    try:
+        return str((Path(state) if state else Path.home() / ".local" / "state") / "posture" / "posture.db")
+    except RuntimeError as error:  # a container's user need have no home
+        raise UsageError(
+            "there is no home folder to keep the database in", "name it with --db or POSTURE_DB"
+        ) from error
 
 
 class Store:
-    """An open database. Close it, or use it in a `with` block."""
+    """An open database. Use it in a `with` block: what SQLite complains of there is raised as StoreError."""
 
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -33,8 +39,10 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.Error):
+            raise failure(self.path, error) from error
 
     def close(self) -> None:
         """Close the connection; nothing that was committed is lost by forgetting it."""
@@ -42,7 +50,13 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing. Waits for another writer up to BUSY_SECONDS. Raises StoreError."""
+        """All or nothing; one inside another is part of it. Waits for another writer up to BUSY_SECONDS.
+
+        Raises StoreError.
+        """
+        if self.connection.in_transaction:
+            yield self.connection
+            return
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -60,10 +74,10 @@ def failure(path: str, error: sqlite3.Error) -> StoreError:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StoreError(f"{path} is being written by another process for more than {BUSY_SECONDS} s", "try again")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return StoreError(
-            f"{path} is damaged or no SQLite database: {error}", "run `posture db check`, or restore a backup"
-        )
+    if name.startswith("SQLITE_NOTADB"):
+        return StoreError(f"{path} is no SQLite database", "name another file with --db, or restore a backup")
+    if name.startswith("SQLITE_CORRUPT"):
+        return StoreError(f"{path} is damaged: {error}", "run `posture db check`, or restore a backup")
     if name.startswith("SQLITE_FULL"):
         return StoreError(f"no space left for {path}", "free some space; nothing was half-written")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
@@ -88,37 +102,66 @@ def open_store(path: str, *, create: bool = True) -> Store:
             ) from error
     try:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        _migrate(path, connection)
     except sqlite3.Error as error:
         raise failure(path, error) from error
-    return Store(path, connection)
+    store = Store(path, connection)
+    try:
+        pending = KNOWN - _applied(store)  # first of all: nothing is changed in a file that is not posture's
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if pending:
+            _migrate(store)
+    except sqlite3.Error as error:
+        store.close()
+        raise failure(path, error) from error
+    except StoreError:
+        store.close()
+        raise
+    return store
 
 
-def _migrate(path: str, connection: sqlite3.Connection) -> None:
-    """Apply what is missing. The library is loaded only when there is something to do: it costs 60 ms."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    applied: set[str] = set()
-    if "_sqlite_migrations" in tables:
-        rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'posture'")
-        applied = {name for (name,) in rows}
-    elif tables:
-        raise StoreError(f"{path} is the database of another program", "name another file with --db")
-    if applied == KNOWN:
-        return
-    if applied - KNOWN:
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Set WAL. SQLite does not wait for another process that sets it at the same moment, so this does."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _applied(store: Store) -> set[str]:
+    """The migrations that a database has. Raises StoreError when it is not posture's, or a newer one's."""
+    tables = {name for (name,) in store.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    found: set[str] = set()
+    if _MIGRATIONS in tables:
+        rows = store.connection.execute(f"SELECT name FROM {_MIGRATIONS} WHERE migration_set = 'posture'")
+        found = {name for (name,) in rows}
+    if not found and tables - {_MIGRATIONS, "sqlite_sequence"}:
+        raise StoreError(f"{store.path} is the database of another program", "name another file with --db")
+    if found - KNOWN:
         raise StoreError(
-            f"{path} was written by a newer posture (it has {min(applied - KNOWN)})",
+            f"{store.path} was written by a newer posture (it has {min(found - KNOWN)})",
             "update posture; an older one must not write to it",
         )
+    return found
+
+
+def _migrate(store: Store) -> None:
+    """Apply what is missing, all or nothing. The library is loaded only now: it costs 60 ms."""
     from sqlite_utils import Database  # noqa: PLC0415 - see above
 
     from posture.store.schema import migrations  # noqa: PLC0415
 
-    migrations.apply(Database(connection))
+    with store.transaction() as connection:
+        migrations.apply(Database(connection))
 
 
+_MIGRATIONS = "_sqlite_migrations"
 KNOWN = frozenset({"0001_axis_objects_findings"})
 """The migrations of this version; tests/store compares them with the schema's own list."""

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import orjson
 
-from posture.errors import StoreError
+from posture.errors import StoreError, UsageError
 from posture.model import Action, Finding
 
+from . import findings as stored
 from .database import Store
 
 
@@ -38,15 +39,24 @@ def _last(connection: sqlite3.Connection) -> bytes:
     return b"" if row is None else bytes(row[0])
 
 
+def newest(store: Store) -> int:
+    """The number of the last decision; 0 when there is none."""
+    found: int = store.connection.execute("SELECT coalesce(max(id), 0) FROM decision").fetchone()[0]
+    return found
+
+
 def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
     """Write one decision about each finding: all or none. Returns how many.
 
-    The decision covers the units that the finding has now. A mark (new, widened, regressed) is seen with it.
+    The decision covers the units that the finding was seen with. A mark (new, widened, regressed) is seen with it.
+    Raises UsageError when a scan changed a finding after it was looked at.
     """
     found = sorted(findings, key=lambda finding: (finding.cluster, finding.fingerprint))
     with store.transaction() as connection:
         previous = _last(connection)
         for finding in found:
+            if deed.action != "assigned":
+                _unchanged(store, finding)
             row = (
                 deed.time, deed.by, finding.cluster, finding.fingerprint, deed.action, deed.reason, deed.until,
                 deed.assignee, orjson.dumps(finding.gained).decode(),
@@ -71,15 +81,43 @@ def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
     return len(found)
 
 
+def _unchanged(store: Store, seen: Finding) -> None:
+    now = stored.known(store, seen.cluster, seen.fingerprint)
+    if now is None or (now.gained, now.agreed) != (seen.gained, seen.agreed):
+        raise UsageError(
+            f"finding {seen.fingerprint[:12]} changed while you looked at it",
+            "look again, then decide; nothing was written",
+        )
+
+
 def verify(store: Store) -> int:
     """Check the journal's chain; the number of decisions. Raises StoreError at the first that was altered."""
     previous, total = b"", 0
     rows = store.connection.execute(f"SELECT id, hash, {_FIELDS} FROM decision ORDER BY id")
-    for row_id, stored, *row in rows:
+    for row_id, given, *row in rows:
         total += 1
         previous = _hash(previous, tuple(row))
-        if previous != bytes(stored):
+        if previous != bytes(given):
             raise StoreError(
                 f"{store.path}: decision {row_id} was altered, or one before it taken away", "restore a backup"
             )
+    written = store.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'decision'").fetchone()
+    if written is not None and written[0] != total:
+        raise StoreError(f"{store.path}: decision {written[0]} was taken away", "restore a backup")
+    for cluster, fingerprint in store.connection.execute(_UNFOUNDED):
+        raise StoreError(
+            f"{store.path}: finding {fingerprint[:12]} of {cluster} does not show what was decided last",
+            "restore a backup",
+        )
     return total
+
+
+_UNFOUNDED = """
+    SELECT cluster, fingerprint FROM finding f
+    WHERE decision IS NOT (SELECT max(id) FROM decision d
+                           WHERE d.cluster = f.cluster AND d.fingerprint = f.fingerprint AND d.action != 'assigned')
+       OR assignee != coalesce((SELECT assignee FROM decision d
+                                WHERE d.cluster = f.cluster AND d.fingerprint = f.fingerprint AND d.action = 'assigned'
+                                ORDER BY id DESC LIMIT 1), '')
+"""
+"""Findings whose decision or assignee is not the journal's last word on them."""

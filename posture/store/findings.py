@@ -82,11 +82,12 @@ def whole(store: Store, row: Row) -> Finding:
 
 
 def expiring(store: Store, cluster: str, last: str, now: str) -> list[Row]:
-    """Findings whose acceptance ran out after one time and not after another."""
-    found = rows(
-        store, "f.cluster = ? AND d.action = 'accepted' AND d.until > ? AND d.until <= ?", (cluster, last, now)
+    """Findings whose acceptance ran out after one time and not after another (lifecycle.ran_out, as a query)."""
+    condition = (
+        "f.cluster = ? AND d.action = 'accepted' AND d.until > ? AND d.until <= ? "
+        "AND f.presence != 'absent' AND NOT f.agreed AND NOT f.exceeded"
     )
-    return [row for row in found if row.status(last) == "accepted"]
+    return rows(store, condition, (cluster, last, now))
 
 
 def _content(finding: Finding) -> str:
@@ -156,8 +157,8 @@ def write(connection: sqlite3.Connection, cluster: str, outcome: Outcome, revisi
     save(connection, outcome.findings.values())
     connection.executemany(
         "INSERT OR REPLACE INTO alias (cluster, fingerprint, finding) "
-        "SELECT ?1, ?2, id FROM finding WHERE cluster = ?1 AND fingerprint = ?3",
-        [(cluster, alias, target) for alias, target in sorted(outcome.aliases.items())],
+        "SELECT cluster, ?, id FROM finding WHERE cluster = ? AND fingerprint = ?",
+        [(alias, cluster, target) for alias, target in sorted(outcome.aliases.items())],
     )
     record(connection, cluster, outcome.events, revision, time)
 
@@ -197,13 +198,13 @@ def history(store: Store, finding: Finding) -> list[tuple[str, str, str]]:
     """What happened to a finding and what was decided, oldest first: (time, what, detail)."""
     rows = store.connection.execute(
         """SELECT time, kind, detail, 0 AS part, id FROM event
-           WHERE finding = (SELECT id FROM finding WHERE cluster = ?1 AND fingerprint = ?2)
+           WHERE finding = (SELECT id FROM finding WHERE cluster = :cluster AND fingerprint = :fingerprint)
            UNION ALL
            SELECT time, action, 'by ' || decided_by || CASE until WHEN '' THEN '' ELSE ', until ' || until END
              || CASE assignee WHEN '' THEN '' ELSE ', to ' || assignee END
              || CASE reason WHEN '' THEN '' ELSE ': ' || reason END, 1, id
-           FROM decision WHERE cluster = ?1 AND fingerprint = ?2
+           FROM decision WHERE cluster = :cluster AND fingerprint = :fingerprint
            ORDER BY 1, 4, 5""",
-        (finding.cluster, finding.fingerprint),
+        {"cluster": finding.cluster, "fingerprint": finding.fingerprint},
     )
     return [(time, kind, detail) for time, kind, detail, *_ in rows]

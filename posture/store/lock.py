@@ -20,7 +20,7 @@ def held(database: str, what: str, now: str) -> Iterator[None]:
     if database == ":memory:":
         yield
         return
-    path = Path(f"{database}.lock")
+    path = Path(f"{os.path.realpath(database)}.lock")
     try:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:

@@ -30,7 +30,8 @@ CREATE TABLE revision (
   server_version TEXT,            -- NULL: a folder
   assumed TEXT NOT NULL,          -- JSON: what was filled in rather than read
   inputs TEXT NOT NULL,           -- hash of everything but the objects that was judged with
-  summary TEXT NOT NULL           -- JSON: counts of the run
+  summary TEXT NOT NULL,          -- JSON: counts of the run
+  state BLOB NOT NULL             -- sum of the hashes of the objects and gaps that hold at it
 );
 
 CREATE INDEX revision_of_cluster ON revision(cluster, id);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -58,6 +59,7 @@ class Revision(NamedTuple):
     assumed: tuple[str, ...]
     inputs: str
     summary: Mapping[str, Any]
+    state: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,11 @@ class Stored:
     revision: Revision | None
 
 
-_COLUMNS = "id, cluster, time, source, complete, server_version, assumed, inputs, summary"
+_COLUMNS = "id, cluster, time, source, complete, server_version, assumed, inputs, summary, state"
 
 
 def _revision(row: tuple[Any, ...]) -> Revision:
-    number, cluster, time, source, complete, version, assumed, inputs, summary = row
+    number, cluster, time, source, complete, version, assumed, inputs, summary, state = row
     return Revision(
         number,
         cluster,
@@ -85,6 +87,7 @@ def _revision(row: tuple[Any, ...]) -> Revision:
         tuple(orjson.loads(assumed)),
         inputs,
         orjson.loads(summary),
+        bytes(state),
     )
 
 
@@ -186,6 +189,28 @@ class Commit:
     summary: Mapping[str, Any]
 
 
+def hashed(*parts: str | bytes) -> int:
+    """What one object (its key and its digest) or one gap adds to the state of a revision."""
+    text = repr(parts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=STATE_BYTES).digest())
+
+
+def packed(total: int) -> bytes:
+    """A sum of hashes as it is stored: sums come and go object by object, so all revisions are checked in one pass."""
+    return (total % (1 << 8 * STATE_BYTES)).to_bytes(STATE_BYTES)
+
+
+def _state(snapshot: Snapshot) -> bytes:
+    objects = (
+        hashed(resource, *name, entry.digest)
+        for resource, entries in snapshot.index.items() for name, entry in entries.items()
+    )  # fmt: skip
+    return packed(sum(objects) + sum(hashed(*gap) for gap in snapshot.gaps))
+
+
+STATE_BYTES = 16
+
+
 def write(connection: sqlite3.Connection, before: Stored, after: Snapshot, commit: Commit) -> int:
     """Write one revision inside the caller's transaction: what changed, and what could not be read. Returns its id."""
     cluster = after.cluster
@@ -200,18 +225,22 @@ def write(connection: sqlite3.Connection, before: Stored, after: Snapshot, commi
             (commit.name, cluster),
         )
     number = connection.execute(
-        "INSERT INTO revision (cluster, time, source, complete, server_version, assumed, inputs, summary) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO revision (cluster, time, source, complete, server_version, assumed, inputs, summary, state) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (cluster, commit.time, commit.source, commit.complete, str(after.version) if after.version else None,
-         orjson.dumps(after.assumed).decode(), commit.inputs, orjson.dumps(commit.summary).decode()),
+         orjson.dumps(after.assumed).decode(), commit.inputs, orjson.dumps(commit.summary).decode(), b""),
     ).lastrowid  # fmt: skip
     assert number is not None
-    _write_objects(connection, before, after, number)
+    changed = _write_objects(connection, before, after, number)
     _write_gaps(connection, cluster, after.gaps, number)
+    same = before.revision is not None and not changed and before.snapshot.gaps == after.gaps
+    state = before.revision.state if before.revision and same else _state(after)
+    connection.execute("UPDATE revision SET state = ? WHERE id = ?", (state, number))
     return number
 
 
-def _write_objects(connection: sqlite3.Connection, before: Stored, after: Snapshot, number: int) -> None:
+def _write_objects(connection: sqlite3.Connection, before: Stored, after: Snapshot, number: int) -> bool:
+    """Close, open and touch versions; whether any object came, went or changed."""
     opened: list[tuple[Key, Entry]] = []
     closed: list[int] = []
     touched: list[tuple[str, str, str, str, int]] = []
@@ -247,6 +276,7 @@ def _write_objects(connection: sqlite3.Connection, before: Stored, after: Snapsh
         "INSERT INTO unverified (object, since) VALUES (?, ?)",
         [(before.ids[key], number) for key in sorted(hidden) if key not in before.hidden],
     )
+    return bool(opened or closed or hidden ^ before.hidden.keys())
 
 
 def _open(connection: sqlite3.Connection, cluster: str, opened: list[tuple[Key, Entry]], number: int) -> None:
