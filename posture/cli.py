@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import traceback
 from importlib import import_module
 from typing import Any
 
 import click
 
 from posture import __version__
-from posture.errors import DRIFT, INTERRUPTED, OK, USAGE, PostureError
+from posture.errors import CANNOT_JUDGE, DRIFT, INTERRUPTED, OK, USAGE, PostureError, complain
 from posture.text import visible
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -58,17 +61,57 @@ def posture() -> None:
     """
 
 
+class Output(io.TextIOWrapper):
+    """Standard output whose reader may leave early (`| head`): the rest is dropped, and the command ends as it would.
+
+    Its exit code is a gate's answer, so it must not depend on who reads.
+    """
+
+    def write(self, text: str) -> int:
+        """Write, or drop what nobody reads."""
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            drop_output()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what nobody reads."""
+        try:
+            super().flush()
+        except BrokenPipeError:
+            drop_output()
+
+
+def drop_output() -> None:
+    """From here on standard output goes nowhere, what is still buffered included."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit."""
+    _open_standard_streams()
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        encoding, buffered = out.encoding, out.line_buffering
+        sys.stdout = Output(out.buffer, encoding, "backslashreplace", line_buffering=buffered)
+    code = run(args)
     try:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        code = run(args)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough. Python would complain again when it flushes at exit.
-        sys.stdout = open("/dev/null", "w")  # noqa: PTH123, SIM115
-        code = OK
+    except OSError as error:
+        code = _unwritten(error)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Where the caller closed one (`>&-`), the database would get its number, and output would be written into it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def run(args: list[str] | None = None) -> int:
@@ -78,6 +121,9 @@ def run(args: list[str] | None = None) -> int:
     except PostureError as error:
         complain(str(error), error.hint)
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except click.UsageError as error:
         complain(error.format_message(), f"`{error.ctx.command_path} --help` lists what there is" if error.ctx else "")
         return USAGE
@@ -86,14 +132,22 @@ def run(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         complain("interrupted", "")
         return INTERRUPTED
+    except OSError as error:
+        return _unwritten(error)
+    except Exception as error:  # noqa: BLE001 - exit code 1 would say that there is drift
+        for line in traceback.format_exc().splitlines():
+            click.echo(visible(line), err=True)
+        complain(f"posture failed: {type(error).__name__}: {error}", "this is a bug; please report the lines above")
+        return CANNOT_JUDGE
     return result if isinstance(result, int) else OK
 
 
-def complain(message: str, hint: str) -> None:
-    """Say on stderr what is wrong and what to do."""
-    click.echo(f"error: {visible(message, 2000)}", err=True)
-    if hint:
-        click.echo(f"hint: {visible(hint, 2000)}", err=True)
+def _unwritten(error: OSError) -> int:
+    """A full disk behind standard output, a file that vanished: nothing that posture foresees."""
+    drop_output()
+    what = f"{error.filename}: {error.strerror}" if error.filename else f"cannot write the output: {error.strerror}"
+    complain(what, "nothing in the database was half-written; run it again")
+    return CANNOT_JUDGE
 
 
 __all__ = ["COMMANDS", "DRIFT", "main", "posture", "run"]

@@ -30,11 +30,14 @@ class Config:
 
 
 def default_path() -> Path:
-    """`$POSTURE_CONFIG`, else config.yaml in the user's configuration folder."""
+    """`$POSTURE_CONFIG`, else config.yaml in the user's configuration folder, or in /etc for who has none."""
     if os.environ.get("POSTURE_CONFIG"):
         return Path(os.environ["POSTURE_CONFIG"])
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path.home() / ".config") / "posture" / "config.yaml"
+    folder = os.environ.get("XDG_CONFIG_HOME")
+    try:
+        return (Path(folder) if folder else Path.home() / ".config") / "posture" / "config.yaml"
+    except RuntimeError:  # a container's user need have no home
+        return Path("/etc/posture/config.yaml")
 
 
 def load(path: Path | None = None) -> Config:

@@ -12,6 +12,10 @@ Exit codes: 0 nothing at or above the threshold; 1 drift, only where the command
 
 from __future__ import annotations
 
+import click
+
+from posture.text import visible
+
 OK = 0
 DRIFT = 1
 USAGE = 2
@@ -48,3 +52,10 @@ class StoreError(PostureError):
     """The database is locked, older, newer or damaged."""
 
     exit_code = STORE
+
+
+def complain(message: str, hint: str) -> None:
+    """Say on stderr what is wrong and what to do."""
+    click.echo(f"error: {visible(message, 2000)}", err=True)
+    if hint:
+        click.echo(f"hint: {visible(hint, 2000)}", err=True)

@@ -48,25 +48,37 @@ def read(path: Path | Traversable, package: str = "", schema: str = "") -> Writt
         raise FileError(f"{name}:{error.line}: {error.reason}", "it must be one YAML or JSON document") from error
     written = Written(value, line_of, name)
     if schema:
-        _validate(written, resources.schema(package, schema))
+        _validate(written, resources.schema(package, schema), schema)
     return written
 
 
-def _validate(written: Written, schema: dict[str, object]) -> None:
+def _validate(written: Written, schema: dict[str, object], title: str) -> None:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - costs 60 ms
     from jsonschema.exceptions import best_match  # noqa: PLC0415
 
     error = best_match(Draft202012Validator(schema).iter_errors(written.value))
     if error is None:
         return
-    path = list(error.absolute_path)
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = sorted((error.schema.get("properties") or {}) if isinstance(error.schema, dict) else ())
-        unknown = min(str(key) for key in error.instance if key not in known)
-        close = get_close_matches(unknown, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {listed(known, 20)}"
-        raise written.error([*path, unknown], "is not known here", hint)
-    raise written.error(path, _plain(error.message))
+    path, instance = list(error.absolute_path), error.instance
+    within: dict[str, Any] = error.schema if isinstance(error.schema, dict) else {}
+    if error.validator == "additionalProperties" and isinstance(instance, dict):
+        known = sorted(within.get("properties") or ())
+        unknown = min(str(key) for key in instance if key not in known)
+        raise written.error([*path, unknown], "is not known here", _suggested(unknown, known))
+    if error.validator == "enum":
+        known = [str(one) for one in within["enum"]]
+        raise written.error(path, f"{_plain(repr(instance))} is not known here", _suggested(str(instance), known))
+    if error.validator == "required" and isinstance(instance, dict):
+        missing = next(name for name in within["required"] if name not in instance)
+        raise written.error(
+            [*path, missing], "is missing", within.get("description") or f"{title} says what belongs here"
+        )
+    raise written.error(path, _plain(error.message), within.get("description") or f"{title} says what belongs here")
+
+
+def _suggested(given: str, known: Sequence[str]) -> str:
+    close = get_close_matches(given, known, 1)
+    return f"did you mean {close[0]}?" if close else f"known are {listed(list(known), 20)}"
 
 
 def _plain(message: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import posture
-from posture import files, owners, resources
+from posture import files, owners, reading, resources
 from posture.config import Config
 from posture.drift.agreed import Bound, Objects
 from posture.errors import UsageError
@@ -33,7 +33,7 @@ class Inputs:
         self.peer_labels = config.peer_labels
         self._check_files = [*files.yaml_files(resources.checks() / "rbac")]
         for folder in config.checks:
-            self._check_files += _existing(folder, "checks")
+            self._check_files += _existing(folder, "a folder of checks")
         self._baseline_files = [item for path in config.baseline for item in _existing(path, "a baseline")]
 
     @cached_property
@@ -84,9 +84,7 @@ class Inputs:
         plain = [item for item in self._baseline_files if isinstance(item, Path) and not _BOUND.search(_bytes(item))]
         if not plain:
             return ()
-        from posture.sources import folder_snapshot  # noqa: PLC0415 - only with a folder of manifests
-
-        return (folder_snapshot(plain, self),)
+        return (reading.snapshot_of(reading.folder(plain, self.config), self.shipped, offline=True),)
 
     def shipped(self, version: Version | None) -> Objects:
         """The default objects of the supported minor that is nearest to a version."""
@@ -95,7 +93,7 @@ class Inputs:
 
 def _existing(path: Path, what: str) -> Iterable[Path | Traversable]:
     if not path.exists():
-        raise UsageError(f"there is no {visible(str(path), 300)}", f"it was named as {what}")
+        raise UsageError(f"there is no file or folder {visible(str(path), 300)}", f"it was named as {what}")
     return files.yaml_files(path)
 
 
@@ -103,7 +101,9 @@ def _bytes(item: Path | Traversable) -> bytes:
     try:
         return item.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {visible(str(item), 300)}: {error.strerror}", "check its permissions") from error
+        raise UsageError(
+            f"cannot read {visible(str(item), 300)}: {error.strerror}", "check the path and its permissions"
+        ) from error
 
 
 def check_of(given: dict[str, Any]) -> Check:

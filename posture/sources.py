@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
-
-from posture.collect import Bodies, Problem, Source, collect
+from posture import reading
+from posture.collect import Problem, Source
 from posture.errors import UsageError
 from posture.inputs import Inputs
 from posture.kinds import KINDS
-from posture.model import Content, Snapshot, Version, canonical
-from posture.pipeline import DOMAINS, JUDGED
+from posture.model import Snapshot, Version
+from posture.pipeline import JUDGED
 from posture.store import Store, snapshots
 from posture.text import format_time, parse_time, visible
 
@@ -38,27 +37,6 @@ class Cluster:
     timeout: float = 60.0
 
 
-class Held(Mapping[bytes, Content]):
-    """Projected objects by digest, in memory: kept as bytes, parsed when they are asked for."""
-
-    def __init__(self) -> None:
-        self._bodies: dict[bytes, bytes] = {}
-
-    def put(self, bodies: Bodies) -> None:
-        """Keep projections."""
-        self._bodies.update(bodies)
-
-    def __getitem__(self, digest: bytes) -> Content:
-        found: Content = orjson.loads(self._bodies[digest])
-        return found
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._bodies)
-
-    def __len__(self) -> int:
-        return len(self._bodies)
-
-
 def live(cluster: Cluster, *, judged_only: bool = False) -> Source:
     """A live cluster, or only the kinds that are judged (a question needs no more).
 
@@ -70,33 +48,6 @@ def live(cluster: Cluster, *, judged_only: bool = False) -> Source:
     client = open_client(cluster.context, cluster.kubeconfig, cluster.timeout)
     kinds = [kind for kind in KINDS if kind.name in JUDGED or not judged_only]
     return LiveSource(client, namespaces=cluster.namespaces, kinds=kinds)
-
-
-def folder(paths: Sequence[str | Path], inputs: Inputs) -> Source:
-    """Manifest folders, files or `-` for stdin."""
-    from posture.collect.document import Limits  # noqa: PLC0415 - the parser is needed by few commands
-    from posture.collect.folder import FolderSource  # noqa: PLC0415
-
-    limits = Limits(document=inputs.config.document_bytes, nodes=inputs.config.nodes)
-    return FolderSource([path if path == "-" else Path(path) for path in paths], limits=limits)
-
-
-def snapshot_of(source: Source, inputs: Inputs, *, offline: bool, version: Version | None = None) -> Snapshot:
-    """Read a source into memory. A folder gets what a running cluster would have added."""
-    held = Held()
-    snapshot = collect(source, lambda _: None, held.put, held)
-    snapshot = replace(snapshot, version=snapshot.version or version)
-    if offline:
-        for domain in DOMAINS:
-            objects, assumed = domain.completed(snapshot, inputs.shipped(snapshot.version))
-            held.put([canonical(content) for content in objects.values()])
-            snapshot = replace(snapshot.replaced(objects.items()), contents=held, assumed=snapshot.assumed + assumed)
-    return snapshot
-
-
-def folder_snapshot(paths: Iterable[Path], inputs: Inputs) -> Snapshot:
-    """The snapshot of manifest files."""
-    return snapshot_of(folder(list(paths), inputs), inputs, offline=True)
 
 
 def moment(text: str, now: datetime) -> str:
@@ -172,7 +123,8 @@ def state(
     if text == "live" or text.startswith("context:"):
         context = text.removeprefix("context:") if text != "live" else cluster.context
         source = live(replace(cluster, context=context), judged_only=True)
-        return State(source.title, snapshot_of(source, inputs, offline=False), source.facts.problems)
+        snapshot = reading.snapshot_of(source, inputs.shipped, offline=False)
+        return State(source.title, snapshot, source.facts.problems)
     if text.startswith("@") or text.isdigit():
         if store is None:
             raise UsageError(
@@ -186,8 +138,8 @@ def state(
             f"there is no file or folder {visible(text, 200)}",
             "A and B are a path, -, a snapshot's number, @TIME, @-7d, live or context:NAME",
         )
-    source = folder([text], inputs)
-    snapshot = snapshot_of(source, inputs, offline=True, version=version)
+    source = reading.folder([text], inputs.config)
+    snapshot = reading.snapshot_of(source, inputs.shipped, offline=True, version=version)
     return State(source.title, snapshot, source.facts.problems)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
 
 MAX_LENGTH = 4096
@@ -68,6 +69,38 @@ def ago(text: str, now: datetime) -> str:
     return "just now"
 
 
+def cells(text: str) -> int:
+    """How many columns of a terminal a text takes: East Asian wide characters take two, marks on letters none."""
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def _cells(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
 def cut(text: str, width: int) -> str:
-    """Shorten to `width` characters, with `…` at the end when something was left out."""
-    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+    """Shorten to `width` columns of a terminal, with `…` at the end when something was left out."""
+    if cells(text) <= width:
+        return text
+    kept, taken = "", 1
+    for character in text:
+        taken += _cells(character)
+        if taken > width:
+            break
+        kept += character
+    return kept + "…" if width > 0 else ""
+
+
+def flowed(parts: list[str], width: int, between: str = "   ", indent: str = "") -> list[str]:
+    """Parts in one line, or in as many as it takes; no part is broken or cut."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = lines[-1] + between + part
+        if cells(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines[-1] += between.rstrip()
+            lines.append(indent + part)
+    return lines

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from posture import sources
-from posture.errors import OK
+from posture.errors import OK, UsageError
 from posture.store import lock, upkeep
 from posture.text import count, format_time, visible
 
@@ -32,20 +34,27 @@ def check(db: str | None, config_path: Path | None) -> int:
 
 @db.command("prune")
 @click.option(
-    "--keep", default="90d", show_default=True, metavar="AGE", help="Keep snapshots this young: 90d, 12w, or a date."
+    "--keep", default="90d", show_default=True, metavar="AGE", help="Keep snapshots this young: 90d, 12w; or a date."
 )
 @options.database
 @options.configuration
 def prune(keep: str, db: str | None, config_path: Path | None) -> int:
     """Forget old snapshots; approved ones, findings and decisions stay."""
     now = sources.now_utc()
-    before = sources.moment(f"-{keep}" if keep[-1:].isalpha() and "T" not in keep else keep, now)
+    before = _before(keep, now)
     path = options.database_of(db, config_path)
     with options.store_of(db, config_path) as store, lock.held(path, "posture db prune", format_time(now)):
         done = upkeep.prune(store, before)
     click.echo(f"forgotten: {count(done.revisions, 'snapshot')} before {before}, {count(done.versions, 'version')} of "
                f"objects, {count(done.contents, 'projection')}")  # fmt: skip
     return OK
+
+
+def _before(keep: str, now: datetime) -> str:
+    try:
+        return sources.moment(f"-{keep}" if re.fullmatch(r"\d+[a-z]", keep) else keep, now)
+    except UsageError as error:
+        raise UsageError(f"{visible(keep, 60)} is no age", "write 90d, 12w, or a date: 2026-10-20") from error
 
 
 @db.command("verify")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from posture import pipeline, sources
-from posture.errors import CANNOT_JUDGE, DRIFT, OK
+from posture.errors import CANNOT_JUDGE, DRIFT, OK, UsageError
 from posture.model import SEVERITIES
 from posture.pipeline import Diff, Difference
 from posture.report._document import SHOWN_PERMISSIONS, reference
@@ -50,6 +50,8 @@ def diff(
     A and B are a folder, a file, - for stdin, a stored snapshot's number, @TIME or @-7d, live, or context:NAME. Exits 1
     when something was loosened, as a gate for CI.
     """
+    if before == after == "-":
+        raise UsageError("A and B are both standard input, which can be read once", "name a file for one of them")
     inputs = options.inputs_of(config_path, **judged)
     reached = sources.Cluster(context, kubeconfig, (), request_timeout)
     now, version = sources.now_utc(), options.version_of(kubernetes_version)

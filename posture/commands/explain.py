@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,21 +37,22 @@ def explain() -> None:
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @options.asked_of
 def access(
-    snapshot: Snapshot, verb: str, resource: str, name: str, user: str, groups: tuple[str, ...], namespace: str,
-    batch: str | None, output: str,
+    ask: Callable[[], Snapshot], verb: str, resource: str, name: str, user: str, groups: tuple[str, ...],
+    namespace: str, batch: str | None, output: str,
 ) -> int:  # fmt: skip
     """May this user do that, and by which binding? Answers as a SubjectAccessReview does.
 
     It adds `inert` where the grant can never take effect. null is unknown: a gap may hide a grant.
     """
-    result = rbac.evaluate(snapshot)
     if batch:
         with _lines_of(batch) as lines:
-            for line in _batch(result, lines):
+            for line in _batch(rbac.evaluate(ask()), lines):
                 click.echo(line)
         return OK
     if not verb or not resource or not user:
         raise UsageError("VERB, RESOURCE and --as are needed", "posture explain access get secrets -n pay --as ann")
+    snapshot = ask()
+    result = rbac.evaluate(snapshot)
     if user.startswith("serviceaccount:"):
         user = "system:" + user.replace("/", ":", 1)
     found = groups_of(snapshot, resource)
@@ -110,8 +111,9 @@ def _batch(result: rbac.Access, lines: IO[str]) -> Iterator[str]:
                 raise ValueError("not a JSON object")  # noqa: TRY004, TRY301 - one error for a line that is wrong
             question = Question.of(given)
         except ValueError as error:
+            what = f"no JSON: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
             raise UsageError(
-                f"line {number}: {error}", "one JSON object for each question, as docs/cli.md says"
+                f"line {number}: {what}", "write one JSON object for each question, as docs/cli.md says"
             ) from error
         yield json.dumps(_record(question, answer(result, question)), ensure_ascii=True)
 

@@ -126,7 +126,10 @@ def _standing(store: Store, inputs: Inputs, cluster: str, output: str) -> int:
     if approved is None or revision is None:
         raise UsageError("there is no baseline yet, so nothing is standing", "`posture baseline approve` makes one")
     snapshot = snapshots.load(store, one, revision).snapshot
-    agreed = Agreed((baselines.snapshot(store, approved),), (), inputs.shipped(snapshot.version))
+    agreed = Agreed(
+        (baselines.snapshot(store, approved),), (), inputs.shipped(snapshot.version), inputs.growth,
+        inputs.peer_labels, baselines.apart(store, approved),
+    )  # fmt: skip
     records = []
     checks = {check.id: check for check in inputs.rules.applying(snapshot)}
     for domain in pipeline.DOMAINS:
@@ -174,11 +177,15 @@ def show(ids: tuple[str, ...], fixes: bool, cluster: str, output: str, db: str |
     return OK
 
 
+SHOWN_REASONS = 6
+
+
 def _lines(record: dict[str, Any], now: str) -> list[str]:
-    lines = [f"{printer.severity(record['severity'])} {visible(record['message'])}"]
+    lines = printer.wrapped(record["message"], "")
+    lines[0] = f"{printer.severity(record['severity'])} {lines[0]}"
 
     def row(name: str, text: str) -> None:
-        lines.append(f"  {name:<10}{visible(text)}")
+        lines.extend(printer.wrapped(f"  {name:<10}{text}", " " * 12))
 
     row("id", f"{record['id']}   group {record['group']}")
     row("status", record["status"] + (f", {record['mark']}" if record["mark"] else "") + _decided(record["decision"]))
@@ -187,17 +194,18 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
         "owner",
         f"{record['owner']}: {record['ownerWhy']}" + (f"; told: {', '.join(record['told'])}" if record["told"] else ""),
     )
-    row("way", " → ".join(record["path"]))
     for cause in record["causes"]:
         key = cause["object"]
         name = "/".join(part for part in (key.get("namespace"), key["name"]) if part)
         by = f" by {cause['actor']} (claimed)" if cause["actor"] else ""
         row("cause", f"{key.get('kind') or key['resource']} {name} {cause['what']}{by} {cause['time']}".rstrip())
-    for reason in record["reasons"]:
+    for number, reason in enumerate(record["reasons"][:SHOWN_REASONS]):
         row("check", f"{reason['check']} ({reason['severity']}): {reason['title']}")
-        if "why" in reason:
+        if number == 0 and "why" in reason:
             row("", reason["why"])
             row("", reason["remedy"])
+    if len(record["reasons"]) > SHOWN_REASONS:
+        row("", f"and {count(len(record['reasons']) - SHOWN_REASONS, 'more check')}, see -o json")
     for permission in islice(record["gained"], 12):
         row(
             "gained",

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from posture import config, sources
+from posture import config, reading, sources
 from posture.errors import UsageError
 from posture.inputs import Inputs
 from posture.model import SEVERITIES, Snapshot, Version
@@ -121,7 +121,10 @@ def version_of(text: str) -> Version | None:
 
 
 def asked_of(command: Command) -> Command:
-    """The flags that say where a question is answered: --from, --context, --snapshot, --at. Passes `snapshot`."""
+    """The flags that say where a question is answered: --from, --context, --snapshot, --at.
+
+    Passes `ask`, which reads the snapshot: the command looks at its own arguments first.
+    """
 
     @_all(
         click.option("--from", "paths", multiple=True, metavar="PATH", help="Ask manifests: a folder, a file or -."),
@@ -135,17 +138,23 @@ def asked_of(command: Command) -> Command:
         paths: tuple[str, ...], context: str | None, number: str, at: str, cluster: str, kubeconfig: str | None,
         request_timeout: float, kubernetes_version: str, db: str | None, config_path: Path | None, **rest: Any,
     ) -> Any:  # fmt: skip
-        given = [flag for flag, value in (("--from", paths), ("--context", context), ("--snapshot", number)) if value]
+        flags = (("--from", paths), ("--context", context), ("--snapshot", number), ("--at", at))
+        given = [flag for flag, value in flags if value]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} name different sources", "give one of them")
-        title, snapshot = _asked(
-            paths, number, at, cluster, version_of(kubernetes_version), db, config_path,
-            sources.Cluster(context, kubeconfig, (), request_timeout),
-        )  # fmt: skip
-        click.echo(f"answered from {visible(title, 300)}", err=True)
-        for text in snapshot.assumed:
-            click.echo(f"assumed: {visible(text, 300)}", err=True)
-        return command(snapshot=snapshot, **rest)
+        version = version_of(kubernetes_version)
+
+        def ask() -> Snapshot:
+            title, snapshot = _asked(
+                paths, number, at, cluster, version, db, config_path,
+                sources.Cluster(context, kubeconfig, (), request_timeout),
+            )  # fmt: skip
+            click.echo(f"answered from {visible(title, 300)}", err=True)
+            for text in snapshot.assumed:
+                click.echo(f"assumed: {visible(text, 300)}", err=True)
+            return snapshot
+
+        return command(ask=ask, **rest)
 
     return wrapped
 
@@ -156,8 +165,8 @@ def _asked(
 ) -> tuple[str, Snapshot]:  # fmt: skip
     inputs = inputs_of(config_path)
     if paths:
-        source = sources.folder(paths, inputs)
-        snapshot = sources.snapshot_of(source, inputs, offline=True, version=version)
+        source = reading.folder(paths, inputs.config)
+        snapshot = reading.snapshot_of(source, inputs.shipped, offline=True, version=version)
     elif number or at:
         # The snapshot reads its objects on demand, so the database stays open while the command runs.
         store = click.get_current_context().with_resource(store_of(db, config_path))
@@ -166,7 +175,7 @@ def _asked(
         return f"snapshot {revision.id} of {revision.time}", snapshot
     else:
         source = sources.live(reached, judged_only=True)
-        snapshot = sources.snapshot_of(source, inputs, offline=False)
+        snapshot = reading.snapshot_of(source, inputs.shipped, offline=False)
     for problem in source.facts.problems:
         click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
     return source.title, snapshot

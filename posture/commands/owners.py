@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from posture import actions, inputs, sources
+from posture import actions, inputs, pipeline, sources
 from posture import owners as owning
 from posture.errors import OK, UsageError
-from posture.model import Snapshot
+from posture.model import Finding, Owner, Snapshot
 from posture.store import findings, snapshots
 from posture.text import format_time, visible
 
@@ -36,11 +37,12 @@ def test(path: Path, cluster: str, output: str, db: str | None, config_path: Pat
         one = sources.cluster_of(store, cluster)
         revision = snapshots.latest(store, one)
         snapshot = snapshots.load(store, one, revision).snapshot
+        live = {domain.NAME: domain.evaluate(snapshot) for domain in pipeline.DOMAINS}
         records = []
         for finding in findings.current(store, one).values():
             if finding.status(now) not in ("open", "acknowledged"):
                 continue
-            then = _owner(rules, snapshot, finding)
+            then = _owner(rules, snapshot, finding, live)
             records.append({
                 "id": finding.fingerprint[:12], "owner": then.name, "was": finding.owner.name, "why": then.why,
                 "finding": finding.message,
@@ -51,14 +53,11 @@ def test(path: Path, cluster: str, output: str, db: str | None, config_path: Pat
     return OK
 
 
-def _owner(rules: owning.Owners, snapshot: Snapshot, finding: Any) -> Any:
+def _owner(rules: owning.Owners, snapshot: Snapshot, finding: Finding, live: Mapping[str, Any]) -> Owner:
     edited = finding.fix.edits[0].key if finding.fix else finding.causes[0].key if finding.causes else None
     asked = owning.Asked(finding.domain, finding.subject, finding.scope, edited)
-    from posture import pipeline
-
-    domain = pipeline.domain_of(finding.domain)
-    live = domain.evaluate(snapshot)
-    return rules.owner(snapshot, asked, lambda key: domain.stakeholders(live, key))
+    stakeholders = pipeline.domain_of(finding.domain).stakeholders
+    return rules.owner(snapshot, asked, lambda key: stakeholders(live[finding.domain], key))
 
 
 @owners.command("explain")

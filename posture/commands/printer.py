@@ -6,14 +6,13 @@ import json
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
 import yaml
 
-from posture.text import cut, visible
+from posture.text import cells, cut, flowed, visible
 
 type Record = Mapping[str, Any]
 
@@ -68,11 +67,9 @@ def width() -> int:
     return shutil.get_terminal_size().columns if known else 10_000
 
 
-def cells(text: str) -> int:
-    """How many columns of a terminal a text takes: East Asian wide characters take two, combining marks none."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+def wrapped(text: str, indent: str) -> list[str]:
+    """A text in visible characters, broken between words where the terminal ends."""
+    return flowed(visible(text).split(" "), width(), " ", indent)
 
 
 def pad(text: str, size: int) -> str:
@@ -80,15 +77,27 @@ def pad(text: str, size: int) -> str:
     return text + " " * max(0, size - cells(text))
 
 
+READABLE = 40
+"""Columns that the last cell of a row needs; where the terminal has fewer left, it gets a line of its own."""
+
+
 def table(records: Sequence[Record], columns: Sequence[Column]) -> None:
-    """Rows under headings; the last column is cut where the terminal ends."""
-    rows = [[column.title for column in columns]]
-    rows += [[visible(column.show(record), 500) for column in columns] for record in records]
-    sizes = [max(cells(row[number]) for row in rows) for number in range(len(columns))]
+    """Rows under headings. The last cell is cut where the terminal ends, or goes below the others as a whole."""
+    shown = [
+        [column.title, *(visible(column.show(record), 500) for record in records)] for column in columns
+    ]  # fmt: skip
+    rows = list(zip(*(column for column in shown if any(column)), strict=True))
+    sizes = [max(map(cells, column)) for column in zip(*rows, strict=True)]
     limit = width()
+    below = limit - sum(sizes[:-1]) - 3 * (len(sizes) - 1) < min(READABLE, sizes[-1])
     for row in rows:
-        line = "   ".join(pad(text, size) for text, size in zip(row, sizes, strict=True)).rstrip()
-        click.echo(cut(line, limit))
+        padded = [pad(text, size) for text, size in zip(row, sizes, strict=True)]
+        if below:
+            click.echo(cut("   ".join(padded[:-1]).rstrip(), limit))
+            for line in wrapped("   " + row[-1], "   "):
+                click.echo(line)
+        else:
+            click.echo(cut("   ".join(padded).rstrip(), limit))
 
 
 COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "cyan", "info": None}

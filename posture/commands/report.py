@@ -67,6 +67,7 @@ def built(
         found += list(findings.select(store, "f.cluster = ?", (one,)))
     shown = [one for one in found if everything or one.status(now) in ("open", "acknowledged", "unknown", "accepted")]
     run = {"time": now or format_time(sources.now_utc()), "clusters": clusters,
+           "baselineFiles": [str(path) for path in inputs.config.baseline],
            "unowned": sum(one.owner.unowned and not one.assignee for one in shown)}  # fmt: skip
     return _document.report(
         run, shown, gaps, now, lambda domain, units: pipeline.domain_of(domain).permissions(units),

@@ -11,18 +11,17 @@ from typing import Any
 
 import click
 
+from posture import reading, sources
 from posture import scan as scanning
-from posture import sources
-from posture.cli import complain
 from posture.collect import Source
-from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError
+from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError, complain
 from posture.groups import Group, grouped
 from posture.inputs import Inputs
 from posture.model import SEVERITIES, Cause
 from posture.scan import Request, Scanned
 from posture.store import MEMORY, Store, findings, lock, open_store
 from posture.store.findings import Row
-from posture.text import ago, count, cut, format_time, parse_time, visible
+from posture.text import ago, count, cut, flowed, format_time, listed, parse_time, visible
 
 from . import options, printer
 
@@ -95,7 +94,7 @@ def _reads(
 ) -> list[Callable[[], Source]]:  # fmt: skip
     """What is to be scanned, each opened when its turn comes."""
     if paths:
-        return [lambda: sources.folder(paths, inputs)]
+        return [lambda: reading.folder(paths, inputs.config)]
     clusters = [sources.Cluster(context, kubeconfig, namespaces, timeout) for context in contexts or (None,)]
     return [functools.partial(sources.live, one) for one in clusters]
 
@@ -120,8 +119,10 @@ def show(store: Store, done: Scanned, now: str, seconds: float) -> None:
     for text in done.snapshot.assumed:
         click.echo(f"assumed: {visible(text, 300)}", err=True)
     open_now = _open(store, done, now)
-    click.echo(_first_line(done, seconds))
-    click.echo(_second_line(done, open_now))
+    lines = flowed(_headline(done, seconds), printer.width(), indent=INDENT)
+    lines += flowed(_tally(done, open_now), printer.width(), ", ", INDENT)
+    for line in lines:
+        click.echo(line)
     for line in group_lines(grouped(open_now, lambda row: findings.whole(store, row)), now):
         click.echo(line)
     if any(gap.reason == "not collected" for gap in done.snapshot.gaps):
@@ -132,28 +133,34 @@ def show(store: Store, done: Scanned, now: str, seconds: float) -> None:
             click.echo(f"gap   {visible(gap.resource + where, 200)}: {gap.reason}, {visible(gap.message, 300)}")
 
 
-def _first_line(done: Scanned, seconds: float) -> str:
+def _headline(done: Scanned, seconds: float) -> list[str]:
     snapshot, approved = done.snapshot, done.approved
     version = str(snapshot.version) if snapshot.version else "version assumed"
+    agreed = [visible(file, 60) for file in done.files]
     if approved:
         why = f' "{visible(approved.why, 60)}"' if approved.why else ""
-        agreed = f"baseline: approved {approved.time[:10]} by {visible(approved.by, 60)}{why}"
-    else:
-        agreed = "no baseline yet: nothing is called drift, checks say what deserves a look"
-    parts = [visible(done.name, 60), version, f"{count(done.summary['objects'], 'object')} in {seconds:.1f} s", agreed]
+        agreed.insert(0, f"approved {approved.time[:10]} by {visible(approved.by, 60)}{why}")
+    nothing = "no baseline yet: nothing is called drift, checks say what deserves a look"
+    parts = [
+        visible(done.name, 60),
+        version,
+        f"{count(done.summary['objects'], 'object')} in {seconds:.1f} s",
+        f"baseline: {listed(agreed)}" if agreed else nothing,
+    ]
     gaps = [gap for gap in snapshot.gaps if gap.reason != "not collected"]
     if gaps:
         parts.append(count(len(gaps), "gap"))
-    return "   ".join(parts)
+    return parts
 
 
-def _second_line(done: Scanned, open_now: Sequence[Row]) -> str:
+def _tally(done: Scanned, open_now: Sequence[Row]) -> list[str]:
     events = [event.kind for event in done.events]
     words = {
         "opened": "new",
         "widened": "widened",
         "regressed": "regressed",
         "expired": "expired",
+        "agreed": "agreed",
         "resolved": "resolved",
     }
     parts = [f"{events.count(kind)} {word}" for kind, word in words.items() if kind in events]
@@ -166,25 +173,38 @@ def _second_line(done: Scanned, open_now: Sequence[Row]) -> str:
         parts.append(f"{done.summary['unknown']} unknown because of gaps")
     if done.summary["standing"]:
         parts.append(f"{done.summary['standing']} standing (posture findings list --standing)")
-    if not done.approved:
+    if not done.approved and not done.files:
         parts.append("`posture baseline approve` agrees to what is possible today")
-    return ", ".join(parts)
+    return parts
+
+
+WHOSE = 38
+"""Columns of owner, age and group."""
 
 
 def group_lines(groups: Sequence[Group], now: str) -> Iterator[str]:
-    """Groups, two lines each: what became possible, and through what, by whom."""
-    room = min(max(printer.width() - 48, 40), 100)
+    """Groups: what became possible, whose it is, through what, by whom. Two lines each, or as many as it takes."""
+    width = printer.width()
+    narrow = width < len(INDENT) + WHOSE + 56
+    room = min(width - len(INDENT) - WHOSE - 2, 100)
     if groups:
         yield ""
     for group in groups:
         first, owners = group.first, group.owners
         owner = owners[0] if len(owners) == 1 else f"{len(owners)} owners"
-        mark = f"{first.mark} " if first.mark in ("widened", "regressed") else ""
         age = ago(first.causes[0].time or first.opened, parse_time(now)) if first.causes else ""
-        text = printer.pad(cut(visible(mark + group.headline), room), room)
-        whose = f"{printer.pad(visible(owner, 14), 14)}  {printer.pad(age, 8)}  {first.group}"
-        yield f"{printer.severity(first.severity, 4)}  {text}  {whose}"
-        yield f"{INDENT}through {visible(' → '.join(first.path), 300)}{_by(first.causes)}"
+        whose = f"{printer.pad(cut(visible(owner), 14), 14)}  {printer.pad(age, 8)}  {first.group}"
+        mark = f"{first.mark}: " if first.mark in ("widened", "regressed") else ""
+        text = visible(mark + group.headline)
+        way = f"through {visible(' → '.join(first.path), 300)}{_by(first.causes)}"
+        severity = printer.severity(first.severity, 4)
+        if narrow:
+            start, *rest = printer.wrapped(INDENT + text, INDENT)
+            yield f"{severity}  {start[len(INDENT) :]}"
+            yield from (*rest, INDENT + whose, *printer.wrapped(INDENT + way, INDENT))
+        else:
+            yield f"{severity}  {printer.pad(cut(text, room), room)}  {whose}"
+            yield INDENT + cut(way, width - len(INDENT))
 
 
 def _by(causes: Sequence[Cause]) -> str:

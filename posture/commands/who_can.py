@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -32,11 +32,12 @@ COLUMNS = (
 @click.option("-n", "--namespace", default="", help="In this namespace; everywhere if left out.")
 @options.output
 @options.asked_of
-def who_can(snapshot: Snapshot, verb: str, resource: str, name: str, namespace: str, output: str) -> int:
+def who_can(ask: Callable[[], Snapshot], verb: str, resource: str, name: str, namespace: str, output: str) -> int:
     """List everyone who may do something, where, and through what.
 
     RESOURCE is as kubectl takes it: pods, pods/exec, deployments.apps; a URL starts with /.
     """
+    snapshot = ask()
     access = rbac.evaluate(snapshot)
     records: list[dict[str, Any]] = []
     for group in groups_of(snapshot, resource):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 from posture.report import Report
 from posture.text import visible
@@ -12,10 +13,13 @@ COLUMNS = ("id", "group", "cluster", "domain", "severity", "status", "mark", "ow
            "message", "fix", "checks")  # fmt: skip
 
 
+_FORMULA = re.compile(r"(?:^|(?<=;)) *(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where one could begin: a cell, or what follows a semicolon, which separates cells where the comma is for decimals."""
+
+
 def cell(text: str) -> str:
     """A cell that no spreadsheet reads as a formula (OWASP CSV injection), in visible characters only."""
-    shown = visible(text)
-    return "'" + shown if shown.startswith(("=", "+", "-", "@")) else shown
+    return _FORMULA.sub("'", visible(text))
 
 
 def render(report: Report) -> str:

@@ -7,24 +7,30 @@ from collections import defaultdict
 from typing import Any
 
 from posture.report import Report
-from posture.text import count, visible
+from posture.text import count, listed, visible
 
-# What CommonMark or GitHub would read as markup, a mention or a link.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@:&-])")
+_MARKUP = re.compile(r"([\\`*_\[\]<>&|~#]|:(?=//)|(?<=www)\.)")
+_LIST = re.compile(r"[-+=]|\d+[.)]")
+_CALLING = re.compile(r"(@|#(?=\d))")
+"""Who is mentioned gets a mail, and GitHub looks for mentions after the backslashes are gone (github/markup#1168)."""
 
 
 def escape(text: str) -> str:
-    """A text that Markdown shows as it is, on one line, in visible characters only."""
-    return _SPECIAL.sub(r"\\\1", visible(text))
+    """A text that Markdown shows as it is, on one line, in visible characters only; it links and calls nobody."""
+    shown = _CALLING.sub(r"\1&#8203;", _MARKUP.sub(r"\\\1", visible(text).strip(" ")))
+    start = _LIST.match(shown)
+    return shown[: start.end() - 1] + "\\" + shown[start.end() - 1 :] if start else shown
 
 
 def render(report: Report) -> str:
     """The report as Markdown text."""
     run = report["run"]
     lines = ["# posture", ""]
-    for cluster in run.get("clusters", ()):
+    files = listed([escape(path) for path in run["baselineFiles"]])
+    none = f"baseline in {files}" if files else "no baseline yet"
+    for cluster in run["clusters"]:
         baseline = cluster["baseline"]
-        agreed = f"baseline of {baseline['time'][:10]} by {escape(baseline['by'])}" if baseline else "no baseline yet"
+        agreed = f"baseline of {baseline['time'][:10]} by {escape(baseline['by'])}" if baseline else none
         objects, standing = count(cluster["objects"], "object"), cluster["standing"]
         lines += [f"{escape(cluster['name'])}: {objects}, {agreed}, {standing} standing", ""]
     by_group: dict[tuple[str, str], list[Any]] = defaultdict(list)

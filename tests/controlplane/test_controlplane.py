@@ -165,7 +165,14 @@ def test_load_orders_what_depends_on_another(control_plane: ControlPlane, tmp_pa
             "matchConstraints": {
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "load"}},
                 "resourceRules": [
-                    {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["*"]},
+                    # A namespaceSelector matches whatever has no namespace: `scope` spares other tests' objects.
+                    {
+                        "apiGroups": ["*"],
+                        "apiVersions": ["*"],
+                        "operations": ["CREATE"],
+                        "resources": ["*"],
+                        "scope": "Namespaced",
+                    },
                 ],
             },
             "validations": [{"expression": "false"}],

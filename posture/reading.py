@@ -1,0 +1,57 @@
+"""Sources read into memory: for questions, for diffs, and for baselines that are folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+
+from posture.collect import Bodies, Source, collect
+from posture.config import Config
+from posture.model import Content, Snapshot, Version, canonical
+from posture.pipeline import DOMAINS, Shipped
+
+
+class Held(Mapping[bytes, Content]):
+    """Projected objects by digest, in memory: kept as bytes, parsed when they are asked for."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[bytes, bytes] = {}
+
+    def put(self, bodies: Bodies) -> None:
+        """Keep projections."""
+        self._bodies.update(bodies)
+
+    def __getitem__(self, digest: bytes) -> Content:
+        found: Content = orjson.loads(self._bodies[digest])
+        return found
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._bodies)
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+
+def folder(paths: Sequence[str | Path], config: Config) -> Source:
+    """Manifest folders, files or `-` for stdin."""
+    from posture.collect.document import Limits  # noqa: PLC0415 - the parser is needed by few commands
+    from posture.collect.folder import FolderSource  # noqa: PLC0415
+
+    limits = Limits(document=config.document_bytes, nodes=config.nodes)
+    return FolderSource([path if path == "-" else Path(path) for path in paths], limits=limits)
+
+
+def snapshot_of(source: Source, shipped: Shipped, *, offline: bool, version: Version | None = None) -> Snapshot:
+    """Read a source into memory. A folder (`offline`) gets what a running cluster would have added."""
+    held = Held()
+    snapshot = collect(source, lambda _: None, held.put, held)
+    snapshot = replace(snapshot, version=snapshot.version or version)
+    if offline:
+        for domain in DOMAINS:
+            objects, assumed = domain.completed(snapshot, shipped(snapshot.version))
+            held.put([canonical(content) for content in objects.values()])
+            snapshot = replace(snapshot.replaced(objects.items()), contents=held, assumed=snapshot.assumed + assumed)
+    return snapshot
