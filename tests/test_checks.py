@@ -1,0 +1,138 @@
+"""Every check: well-formed, shown by an example that fails and one that passes, silent on what Kubernetes ships."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from posture.cli import run
+from posture.resources import SUPPORTED
+from tests.controlplane.client import RefusedError
+from tests.controlplane.controlplane import ControlPlane
+
+ROOT = Path(__file__).parents[1]
+CHECKS = sorted((ROOT / "checks" / "rbac").glob("*.yaml"))
+EXAMPLES = ROOT / "checks" / "examples"
+SCHEMA = json.loads((ROOT / "checks" / "check.schema.json").read_text(encoding="utf-8"))
+IDS = [path.stem for path in CHECKS]
+PATHS = {
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
+    "Namespace": "/api/v1/namespaces",
+    "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+}
+"""Where the kinds that examples are made of are created."""
+
+
+def check(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def hits(manifests: Path, version: str, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+    """The checks that `posture scan` reports without a baseline, each with the subjects that it holds for."""
+    code = run(["scan", "--db", ":memory:", "--from", str(manifests), "--kubernetes-version", version, "-o", "json"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    found: dict[str, list[str]] = {}
+    for finding in json.loads(said.out)["findings"]:
+        for reason in finding["reasons"]:
+            found.setdefault(reason["check"], []).append(finding["subject"])
+    return found
+
+
+def version_of(example: Path) -> str:
+    """The server's version that an example's first line names; the newest one where it names none."""
+    named = re.match(r"# kubernetes: (1\.\d+)\n", example.read_text(encoding="utf-8"))
+    return named[1] if named else str(SUPPORTED[-1])
+
+
+@pytest.mark.parametrize("path", CHECKS, ids=IDS)
+def test_a_check_is_well_formed(path: Path) -> None:
+    """It keeps to the schema, is named as its file, and says in whole sentences why it matters and what to do."""
+    found = check(path)
+
+    Draft202012Validator(SCHEMA).validate(found)
+    assert found["id"] == path.stem
+    assert found["id"].startswith(found["domain"] + "-")
+    for text in (found["why"], found["remedy"]):
+        assert text.strip().endswith("."), text
+    assert not found["title"].endswith(".")
+    assert not found["can"].startswith("can ")
+
+
+def test_no_two_checks_have_the_same_title() -> None:
+    """A title alone says in a list which check it is."""
+    titles = [check(path)["title"] for path in CHECKS]
+
+    assert len(set(titles)) == len(titles)
+
+
+def test_every_check_has_its_examples_and_every_example_its_check() -> None:
+    """checks/examples/ID/ holds pass.yaml and fail.yaml, for each check and for nothing else."""
+    assert sorted(folder.name for folder in EXAMPLES.iterdir()) == sorted(IDS)
+    for identity in IDS:
+        assert sorted(file.name for file in (EXAMPLES / identity).iterdir()) == ["fail.yaml", "pass.yaml"], identity
+
+
+@pytest.mark.parametrize("identity", IDS)
+def test_its_examples_show_where_a_check_holds_and_where_not(identity: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It holds in its failing example, and does not in the passing one; both are of a version that it is meant for."""
+    fail, passing = EXAMPLES / identity / "fail.yaml", EXAMPLES / identity / "pass.yaml"
+
+    assert identity in hits(fail, version_of(fail), capsys)
+    assert identity not in hits(passing, version_of(passing), capsys)
+    assert version_of(fail) == version_of(passing), "an example that passes by its version shows nothing"
+
+
+@pytest.mark.parametrize("version", [str(version) for version in SUPPORTED])
+def test_what_kubernetes_ships_is_no_finding(version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The default roles and bindings of a fresh server, taken alone, make no check hold."""
+    assert hits(ROOT / "baselines" / "defaults" / f"{version}.yaml", version, capsys) == {}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ControlPlane]:
+    """A server with the namespaces of the examples."""
+    with ControlPlane(controllers=()) as plane:
+        for name in sorted({one["metadata"]["namespace"] for _, one in manifests() if "namespace" in one["metadata"]}):
+            if not name.startswith("kube-") and name != "default":
+                plane.request("POST", PATHS["Namespace"], {"metadata": {"name": name}})
+        yield plane
+
+
+def manifests() -> Iterator[tuple[Path, Any]]:
+    """Every object of every example."""
+    for path in sorted(EXAMPLES.glob("*/*.yaml")):
+        for one in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            yield path, one
+
+
+def test_the_api_server_accepts_every_example(server: ControlPlane) -> None:
+    """A real server would create each object as it stands, with no field that it does not know."""
+    for path, one in manifests():
+        where = PATHS[one["kind"]].format(one["metadata"].get("namespace"))
+        try:
+            server.request("POST", f"{where}?dryRun=All&fieldValidation=Strict", one)
+        except RefusedError as refused:
+            name = f"{path.relative_to(ROOT)}: {one['kind']} {one['metadata']['name']}"
+            raise AssertionError(f"{name}: {refused}") from None
+
+
+def test_the_api_server_would_refuse_a_wrong_one(server: ControlPlane) -> None:
+    """The request that examples pass is a strict one: a misspelled field and a missing role reference are refused."""
+    _, one = next((path, one) for path, one in manifests() if one["kind"] == "RoleBinding")
+    where = PATHS["RoleBinding"].format(one["metadata"]["namespace"])
+
+    for wrong in (one | {"subject": []}, {name: value for name, value in one.items() if name != "roleRef"}):
+        with pytest.raises(RefusedError):
+            server.request("POST", f"{where}?dryRun=All&fieldValidation=Strict", wrong)
