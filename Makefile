@@ -13,10 +13,10 @@ READY := $(VENV)/ready
 .PHONY: demo test lint types unit prove bench cluster defaults docs pin clean
 
 demo: $(READY)
-	$(BIN)/python -m examples.demo
+	@$(BIN)/python -m examples.demo
 
 test: lint controlplane
-	$(BIN)/python -m pytest -n auto --dist loadgroup -q
+	$(BIN)/python -m pytest -n auto --dist loadfile -q
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -44,19 +44,23 @@ defaults: $(READY)
 docs: $(READY)
 	$(BIN)/python -m docs.generate
 
-# The exact versions and their hashes, without the name of any index.
+# The exact versions and their hashes, without the name of any index; the image gets those that were tested.
+PIN := uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-annotate --no-header
 pin: $(READY)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --extra dev --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --output-file requirements.txt pyproject.toml
+	$(BIN)/$(PIN) --extra dev --output-file requirements.txt pyproject.toml
+	$(BIN)/$(PIN) --constraint requirements.txt --output-file deploy/requirements.txt pyproject.toml
+	echo setuptools | $(BIN)/$(PIN) --constraint requirements.txt --output-file deploy/build-requirements.txt -
 
 $(READY): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "posture needs Python 3.12 or newer: install one, or name it: make PYTHON=/path/to/python3"; exit 2; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
-	rm -rf build
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $(READY)
+	@echo "making $(VENV) with $(PYTHON); this takes half a minute, once"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	@rm -rf build
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--editable .
+	@touch $(READY)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

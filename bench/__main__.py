@@ -32,7 +32,7 @@ def main() -> int:
         _fill(plane, size)
         database = Path(folder) / "posture.db"
         owners = Path(folder) / "config.yaml"
-        owners.write_text("newNamespaces: {labels: [env, team]}\n", encoding="utf-8")
+        owners.write_text("peerLabels: [env, team]\n", encoding="utf-8")
         os.environ["POSTURE_CONFIG"] = str(owners)
         floor, cold, unchanged = _rounds(database)
         print(f"\n{'':24}{'wall':>9}{'cpu':>9}{'memory':>10}{'ratio':>8}  limit")

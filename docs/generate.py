@@ -1,0 +1,239 @@
+"""make docs: writes what lists something from what it lists, and quotes the demo where a document asks for it.
+
+docs/cli.md comes from the command line, docs/checks.md from checks/, and each block below a `<!-- demo: FROM … TO -->`
+comment from the demo's output. tests/test_docs.py fails when a file is not as this writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from posture import cli, errors
+from posture.model import SEVERITIES
+
+ROOT = Path(__file__).parents[1]
+QUOTING = ("README.md", "docs/semantics.md")
+"""The documents that may quote the demo."""
+
+EXIT_CODES = {
+    "OK": "nothing at or above the threshold; for commands that are no gate: it worked, drift or not",
+    "DRIFT": "drift, only where the command is a gate: `diff`, and `scan --fail-on`. It goes before 3",
+    "USAGE": "a flag, a file or a question that cannot be understood",
+    "CANNOT_JUDGE": "a required kind was forbidden or failed, or the cluster could not be reached",
+    "STORE": "the database is locked, older, newer or damaged",
+    "INTERRUPTED": "interrupted",
+}
+ENVIRONMENT = {
+    "POSTURE_DB": "the database, where `--db` is not given",
+    "POSTURE_CONFIG": "the configuration file, where `--config` is not given",
+    "POSTURE_USER": "who decides, where `--by` is not given",
+    "POSTURE_NOW": "the time that counts as now, so that a run can be repeated: `2026-10-20T12:00:00Z`",
+    "KUBECONFIG": "as kubectl has it",
+    "XDG_CONFIG_HOME": "where `posture/config.yaml` is looked for; else `~/.config`",
+    "XDG_STATE_HOME": "where `posture/posture.db` is kept; else `~/.local/state`",
+    "NO_COLOR": "no colours",
+    "COLUMNS": "the width of the output, also where it is no terminal",
+}
+HEAD = "<!-- Written by `make docs`. Edit what it is made from, not this file. -->\n\n"
+
+
+def codes() -> dict[str, int]:
+    """The exit codes, by their name in posture.errors."""
+    return {name: value for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)}
+
+
+# The command line ---------------------------------------------------------------------------------------------------
+
+
+def commands() -> Iterator[tuple[click.Context, click.Command]]:
+    """Every command, with the groups that hold some."""
+    context = click.Context(cli.posture, info_name="posture")
+    for name in cli.posture.list_commands(context):
+        command = cli.posture.get_command(context, name)
+        assert command is not None
+        yield from _below(click.Context(command, info_name=name, parent=context), command)
+
+
+def _below(context: click.Context, command: click.Command) -> Iterator[tuple[click.Context, click.Command]]:
+    yield context, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from _below(click.Context(found, info_name=name, parent=context), found)
+
+
+def cli_page() -> str:
+    """docs/cli.md."""
+    every = list(commands())
+    lines = ["# The command line", "",
+             "Results go to standard output, everything else to standard error, so that output can be piped. JSON and",
+             "YAML hold nothing but ASCII; what a table shows of a cluster is shown in visible characters only.", "",
+             "| command | |", "|---|---|"]  # fmt: skip
+    for context, command in every:
+        if not isinstance(command, click.Group):
+            path = context.command_path
+            lines.append(f"| [`{path}`](#{anchor(path)}) | {_cell(_sentence(command))} |")
+    lines += ["", "## Exit codes", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| {value} | {EXIT_CODES[name]} |" for name, value in sorted(codes().items(), key=lambda row: row[1])]
+    lines += ["", "## Environment", "", "| variable | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in ENVIRONMENT.items()]
+    for context, command in every:
+        if not isinstance(command, click.Group):
+            lines += ["", *_command(context, command)]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def _command(context: click.Context, command: click.Command) -> Iterator[str]:
+    yield f"## {context.command_path}"
+    yield ""
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"    {context.command_path} {usage}"
+    yield ""
+    for paragraph in (command.help or "").split("\n\n"):
+        yield " ".join(paragraph.split())
+        yield ""
+    yield "| flag | meaning |"
+    yield "|---|---|"
+    for parameter in command.params:
+        record = parameter.get_help_record(context)
+        if isinstance(parameter, click.Option) and record is not None:
+            yield f"| `{_cell(record[0])}` | {_cell(record[1])} |"
+
+
+def _sentence(command: click.Command) -> str:
+    return " ".join((command.help or "").split("\n\n")[0].split())
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def anchor(heading: str) -> str:
+    """The anchor that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+# The checks ---------------------------------------------------------------------------------------------------------
+
+
+def checks() -> list[dict[str, Any]]:
+    """Every shipped check, gravest first."""
+    found = [
+        yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "checks" / "rbac").glob("*.yaml"))
+    ]
+    return sorted(found, key=lambda check: (SEVERITIES.index(check["severity"]), check["id"]))
+
+
+def checks_page() -> str:
+    """docs/checks.md."""
+    every = checks()
+    lines = [
+        "# Checks", "",
+        f"posture ships {len(every)} checks. A check is a file: a rule about what is possible, why it matters and what",
+        "to do instead. With a baseline, checks say how grave a change is; without one, where they hold is what is",
+        "reported. What no check knows is `low`. Each one has an example that fails and one that passes in",
+        "[checks/examples](../checks/examples). Folders of your own are added with `--checks`; the form is",
+        "[checks/check.schema.json](../checks/check.schema.json); [contracts.md](contracts.md#checks) explains it.", "",
+        "| check | severity | condition | Kubernetes |", "|---|---|---|---|",
+    ]  # fmt: skip
+    lines += [
+        f"| [`{one['id']}`](#{one['id']}) | {one['severity']} | {_cell(one['title'])} | {_versions(one)} |"
+        for one in every
+    ]
+    for one in every:
+        lines += ["", *_check(one)]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def _check(check: dict[str, Any]) -> Iterator[str]:
+    example = f"../checks/examples/{check['id']}/fail.yaml"
+    match = yaml.safe_dump(check["match"], sort_keys=False, default_flow_style=None, width=100).rstrip()
+    yield f"## {check['id']}"
+    yield ""
+    yield f"**{check['severity']}**: {check['title']}. Who holds it can {_can(check)}."
+    yield ""
+    yield " ".join(check["why"].split())
+    yield ""
+    yield f"**Instead.** {' '.join(check['remedy'].split())}"
+    yield ""
+    if _versions(check):
+        yield f"Kubernetes {_versions(check)}."
+        yield ""
+    yield from ("```yaml", match, "```", "")
+    yield f"References: {', '.join(check.get('references', ())) or 'none'}. Example: [fail.yaml]({example})."
+
+
+def _can(check: dict[str, Any]) -> str:
+    match = check["match"]
+    anywhere = {"cluster": "every namespace", "namespace": "a namespace"}.get(
+        match.get("scope"), "the namespaces that it is granted in"
+    )
+    where = " and ".join(match["namespaces"]) if "namespaces" in match else anywhere
+    return str(check["can"]).replace("{where}", where)
+
+
+def _versions(check: dict[str, Any]) -> str:
+    given = check.get("versions") or {}
+    since, until = given.get("since"), given.get("until")
+    if since and until:
+        return f"{since} to {until}"
+    return f"{since} and newer" if since else f"up to {until}" if until else ""
+
+
+# Quotes of the demo -------------------------------------------------------------------------------------------------
+
+
+def demo() -> list[str]:
+    """The lines that the demo prints; the seconds of a scan are one tenth, whatever the machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Path(folder) / "posture-demo.db"
+        done = subprocess.run(
+            [sys.executable, "-m", "examples.demo", str(database)], cwd=ROOT, text=True, check=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"NO_COLOR": "1"},
+        )  # fmt: skip
+    return re.sub(r" in \d+\.\d s\b", " in 0.1 s", done.stdout.replace(str(database), "posture-demo.db")).splitlines()
+
+
+QUOTE = re.compile(r"(<!-- demo: ([^\n]+?) … ([^\n]+?) -->\n```text\n).*?(```\n)", re.DOTALL)
+
+
+def quoted(text: str, output: list[str]) -> str:
+    """A document with what its comments ask for: the demo's lines from one that begins so up to one that begins so."""
+
+    def replaced(found: re.Match[str]) -> str:
+        first = next(number for number, line in enumerate(output) if line.startswith(found[2]))
+        last = next(number for number in range(first + 1, len(output)) if output[number].startswith(found[3]))
+        return found[1] + "\n".join(output[first:last]).strip("\n") + "\n" + found[4]
+
+    return QUOTE.sub(replaced, text)
+
+
+def files() -> dict[str, str]:
+    """Every generated file, by its path in the checkout."""
+    output = demo()
+    found = {"docs/cli.md": cli_page(), "docs/checks.md": checks_page()}
+    for path in QUOTING:
+        found[path] = quoted((ROOT / path).read_text(encoding="utf-8"), output)
+    return found
+
+
+def main() -> int:
+    """Write them."""
+    for path, text in files().items():
+        (ROOT / path).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

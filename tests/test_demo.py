@@ -1,0 +1,268 @@
+"""The demo: its history is made, means what its story says day by day, and is told with commands that work."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from examples.demo import Demo, next_commands
+from posture.cli import run
+from tests.controlplane.controlplane import ControlPlane
+from tests.generator.history import DAYS, FOLDER, files, history
+from tests.generator.objects import Object
+
+ROOT = Path(__file__).parents[1]
+APPROVED, *LATER = DAYS
+LAST = LATER[-1]
+
+
+def test_the_committed_history_is_what_the_generator_writes() -> None:
+    """examples/prod-eu holds these files and these bytes; `python -m tests.generator.history` writes them anew."""
+    committed = {path.relative_to(FOLDER).as_posix(): path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.*")}
+
+    assert committed == files()
+
+
+def test_it_is_a_cluster_as_people_have_them() -> None:
+    """60 to 100 objects in nine or ten namespaces, in small files, written by five actors."""
+    actors = set()
+    for _, objects in history():
+        assert 60 <= len(objects) <= 100
+        actors |= {entry["manager"] for one in objects for entry in one["metadata"]["managedFields"]}
+        assert sum(one["kind"] == "Namespace" for one in objects) in (9, 10)
+    assert len(DAYS) == 8
+    assert actors == {"kustomize-controller", "helm", "argocd-controller", "kubectl-edit", "kubectl-create"}
+    assert max(len(text) for text in files().values()) < 20_000
+
+
+def test_a_real_server_accepts_its_objects() -> None:
+    """The API server creates every object of the last day, but for what servers add themselves."""
+    with ControlPlane(controllers=()) as plane:
+        assert plane.apply(_plain(one) for one in list(history())[-1][1]) > 60
+
+
+def _plain(one: Object) -> Object:
+    added = ("uid", "creationTimestamp", "managedFields")
+    return one | {"metadata": {name: value for name, value in one["metadata"].items() if name not in added}}
+
+
+# What the story means -----------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    subject: str
+    scope: str
+    role: str
+
+
+def developers(*namespaces: str) -> set[Place]:
+    return {Place(f"group:{name.removesuffix('-v2')}-devs", name, "developer") for name in namespaces}
+
+
+PRODUCTS = "catalog", "checkout", "payments", "reports", "search"
+DEBUG = Place("serviceaccount:checkout/api", "checkout", "support-tools")
+CI = Place("serviceaccount:ci/runner", "*", "ci-preview")
+INDEXER = Place("serviceaccount:search/indexer", "search", "indexer")
+EXPORTER = Place("serviceaccount:payments/exporter", "payments", "exporter")
+EVERYONE = Place("group:system:authenticated", "*", "status-page")
+VENDOR = Place("group:vendor-support", "*", "vendor-diagnostics")
+REPORTS = Place("serviceaccount:reports/default", "reports", "edit")
+
+STORY: dict[str, dict[str, set[Place]]] = {
+    # Flux re-applied a role in another order, on the same evening: nothing but the debugging access is said.
+    "2026-10-16": {"opened": {DEBUG}},
+    # The role's readers were there, and agreed to, when the baseline was approved: now they can do more.
+    "2026-10-20": {"opened": {CI}, "widened": developers(*PRODUCTS)},
+    # A role of catalog was renamed with equal effect: nothing is said of it.
+    "2026-10-23": {"widened": {INDEXER}},
+    # catalog-v2 is a namespace like its peer: nothing is said of it.
+    "2026-10-27": {"opened": {EXPORTER}, "resolved": developers(*PRODUCTS)},
+    # The debugging access goes through another role, with equal effect: it is neither new nor resolved.
+    "2026-11-03": {"opened": {EVERYONE, VENDOR}, "resolved": {INDEXER}, "renamed": {DEBUG}},
+    "2026-11-10": {"opened": {REPORTS}, "widened": {CI}},
+    "2026-11-17": {"opened": developers("catalog-v2"), "widened": {VENDOR}, "regressed": developers(*PRODUCTS)},
+}
+"""What happens to findings with each day's snapshot, and nothing else does."""
+
+
+class Told:
+    """The history, scanned day by day, with the two decisions of the demo, and what happened to findings when."""
+
+    def __init__(self, folder: Path) -> None:
+        self.env = {"POSTURE_DB": str(folder / "posture.db"), "POSTURE_CONFIG": str(ROOT / "examples" / "config.yaml")}
+        for when in DAYS:
+            self.posture(when, "scan", "--from", str(FOLDER / when), "--at", when, "--cluster", "prod-eu")
+            if when == APPROVED:
+                self.posture(when, "baseline", "approve", "--by", "dana")
+            if when == "2026-10-20":
+                until = ("--until", "2026-12-01", "--by", "dana", "--reason", "previews")
+                self.posture(when, "findings", "accept", self.finding(CI)["id"], *until)
+            if when == "2026-10-27":
+                self.posture(when, "findings", "ack", self.finding(EXPORTER)["id"], "--by", "lee")
+        self.events: dict[tuple[str, str], set[Place]] = {}
+        for one in self.findings():
+            for event in json.loads(self.posture(LAST, "findings", "history", one["id"], "-o", "json")):
+                self.events.setdefault((event["time"][:10], event["what"]), set()).add(_place(one))
+
+    def posture(self, when: str, *args: str) -> str:
+        """Run a command on a day; its standard output."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+            for name, value in (self.env | {"POSTURE_NOW": f"{when}T09:00:00Z"}).items():
+                patched.setenv(name, value)
+            code = run([*args])
+        assert code == 0, err.getvalue()
+        return out.getvalue()
+
+    def findings(self) -> list[Any]:
+        """Every finding as it is."""
+        said = self.posture(LAST, "findings", "list", "--members", "--status", "all", "-o", "json")
+        found: list[Any] = json.loads(said)
+        return found
+
+    def finding(self, place: Place) -> Any:
+        """The finding at a place."""
+        return next(one for one in self.findings() if _place(one) == place)
+
+
+def _place(finding: Any) -> Place:
+    return Place(finding["subject"], finding["scope"], finding["through"]["name"])
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """The whole story, told once."""
+    return Told(tmp_path_factory.mktemp("story"))
+
+
+class TestTheStory:
+    """What posture says of the history."""
+
+    @pytest.mark.parametrize("when", LATER)
+    def test_each_day_says_what_happened_and_nothing_else(self, told: Told, when: str) -> None:
+        """Exactly these findings are opened, widened, resolved, renamed or regressed; all other changes are silent."""
+        of_findings = ("opened", "widened", "resolved", "renamed", "regressed", "unknown", "expired")
+        said = {what: places for (day, what), places in told.events.items() if day == when and what in of_findings}
+
+        assert said == STORY[when]
+
+    def test_a_decision_covers_what_was_there_and_no_more(self, told: Told) -> None:
+        """The accepted exception is open again since it grew; the acknowledged identity stays acknowledged."""
+        assert told.events["2026-10-20", "accepted"] == {CI}
+        assert (told.finding(CI)["status"], told.finding(CI)["mark"]) == ("open", "widened")
+        assert told.finding(CI)["decision"]["action"] == "accepted"
+        assert told.finding(EXPORTER)["status"] == "acknowledged"
+
+    def test_what_is_granted_before_it_exists_weighs_less(self, told: Told) -> None:
+        """The dangling grant was low; once the role exists it is high and effective."""
+        vendor = told.finding(VENDOR)
+
+        assert (vendor["severity"], vendor["effective"]) == ("high", True)
+        before = json.loads(
+            told.posture(LAST, "diff", "@2026-10-27", "@2026-11-03", "--fail-on", "critical", "-o", "json")
+        )
+        change = next(one for one in before["changes"] if one["subject"] == VENDOR.subject)
+        assert (change["severity"], change["effective"]) == ("low", False)
+
+    @pytest.mark.parametrize(("place", "owner", "told_too", "actors"), [
+        (DEBUG, "checkout", [], {"kubectl-create", "kustomize-controller"}),
+        (CI, "platform", [], {"kubectl-create", "kubectl-edit"}),
+        (EXPORTER, "payments", ["cloud-platform"], {"argocd-controller"}),
+        (EVERYONE, "platform", ["security"], {"kubectl-create"}),
+        (VENDOR, "platform", [], {"kubectl-create", "helm"}),
+        (Place("group:search-devs", "search", "developer"), "platform", ["search"], {"kubectl-edit"}),
+        (INDEXER, "search", [], {"helm"}),
+    ])  # fmt: skip
+    def test_causes_name_actors_and_one_owner_must_act(
+        self, told: Told, place: Place, owner: str, told_too: list[str], actors: set[str]
+    ) -> None:
+        """Who changed it is a field manager's claim; who must act is whoever can commit the fix; others are told."""
+        found = told.finding(place)
+
+        assert {cause["actor"] for cause in found["causes"]} == actors
+        assert (found["owner"], found["told"], found["unowned"]) == (owner, told_too, False)
+
+    def test_nobodys_namespace_goes_to_the_platforms_bucket(self, told: Told) -> None:
+        """reports names no team: the finding is the platform's, and is counted as unowned."""
+        found = told.finding(REPORTS)
+
+        assert (found["owner"], found["unowned"]) == ("platform", True)
+        assert json.loads(told.posture(LAST, "report", "-o", "json"))["run"]["unowned"] == 1
+
+    def test_every_open_finding_has_a_way_back(self, told: Told) -> None:
+        """Each one carries a fix that was checked."""
+        for one in told.findings():
+            if one["status"] in ("open", "acknowledged"):
+                assert one["fix"], one["message"]
+
+
+# The demo -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, float]:
+    """The output of `make demo`, its database, and the seconds that it took."""
+    database = tmp_path_factory.mktemp("demo") / "demo.db"
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.demo", str(database)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout, database, time.monotonic() - start
+
+
+class TestTheDemo:
+    """What `make demo` prints."""
+
+    def test_it_says_what_drifted_whose_it_is_and_how_to_get_back(self, shown: tuple[str, Path, float]) -> None:
+        """The last scan, a finding with its owner and cause, and two fixes are there."""
+        output, _, _ = shown
+
+        assert "widened: ServiceAccount ci/runner can now make and read a lasting token" in output
+        assert "owner     checkout: label team of namespace checkout" in output
+        assert "kubectl delete rolebindings.rbac.authorization.k8s.io support -n checkout" in output
+        assert "Traceback" not in output
+        assert "error:" not in output
+
+    def test_it_is_readable_at_80_columns_and_quick(self, shown: tuple[str, Path, float]) -> None:
+        """No line is wider, and all of it takes seconds."""
+        output, database, seconds = shown
+
+        wide = [line for line in output.splitlines() if len(line) > 80 and str(database) not in line]
+        assert [line for line in wide if not line.startswith("# ")] == []  # a command to copy stays whole
+        assert seconds < 60
+
+    def test_it_says_the_same_each_time(self, shown: tuple[str, Path, float], tmp_path: Path) -> None:
+        """Another run, on another day, prints the same but for the seconds and the database's path."""
+        output, database, _ = shown
+        other = tmp_path / "other.db"
+        again = subprocess.run([sys.executable, "-m", "examples.demo", str(other)], cwd=ROOT, text=True, check=False,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout  # fmt: skip
+
+        assert _timeless(again, other) == _timeless(output, database)
+
+    def test_what_it_tells_to_type_next_works(self, shown: tuple[str, Path, float]) -> None:
+        """The commands that it ends with, as they stand, in one shell."""
+        _, database, _ = shown
+        demo = Demo(str(database))
+        demo.env["POSTURE_NOW"] = f"{LAST}T09:00:00Z"
+        script = "\n".join(next_commands(demo)).replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
+
+        done = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+
+        assert (done.returncode, "error:" in done.stderr) == (0, False), done.stderr
+        assert "loosened" in done.stdout
+
+
+def _timeless(output: str, database: Path) -> str:
+    return re.sub(r" in \d+\.\d s\b", " in N s", output.replace(str(database), "DATABASE"))
