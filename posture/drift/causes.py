@@ -99,6 +99,8 @@ class Investigation:
         """The objects whose change made a gain: each alone takes some of it away when it is put back."""
         differing = self._differing(change)
         found = [key for key in differing if self._back(key).removes(change)]
+        if not found and differing and not self.yardstick.approved:
+            found = self._added(change)
         if not found:
             found = differing if len(differing) <= 1 else [k for k in differing if self._alone(k, change)] or differing
         if not found:
@@ -114,6 +116,12 @@ class Investigation:
             if (old and old.digest) != (new and new.digest):
                 found.append(key)
         return found
+
+    def _added(self, change: Change) -> list[Key]:
+        """What Kubernetes does not ship and a default object is made of: without a baseline it differs from nothing."""
+        live = self.live.snapshot
+        others = (key for key in dict.fromkeys(self.domain.evidence(self.live, change)) if key not in self.shipped)
+        return [key for key in others if Trial(self, (Changed(key, live.get(key), None),)).removes(change)]
 
     def _back(self, *keys: Key) -> Trial:
         """The trial in which some objects are as agreed."""

@@ -87,15 +87,26 @@ class _Gains:
                     return name
         return ""
 
+    def _alike(self, subject: str, scope: str, new: str) -> list[tuple[str, str]]:
+        """The peers of a new namespace, each with the subject that is there what this one is in this place.
+
+        What an account holds at home says nothing about how far it may reach into the namespaces of others: where
+        there is no other peer, home is looked at with the eyes of a stranger.
+        """
+        home = subjects.namespace_of(subject) if scope == new else ""
+        others = [(peer, subjects.moved(subject, new, peer)) for peer in self.peers[new] if peer != home]
+        return others or [(home, subjects.moved(subject, home, new))]
+
     def _peers(self, subject: str, scope: str, new: str) -> list[tuple[str, frozenset[RuleSet]]]:
         """What each peer of a new namespace was granted in this place: one peer for each distinct grant."""
         place = (subjects.moved(subject, new, ""), "" if scope == new else scope, self.peers[new])
         if place not in self._judged_by:
-            found: dict[frozenset[RuleSet], str] = {}
-            for peer in self.peers[new]:
-                there = peer if scope == new else scope
-                found.setdefault(self.baseline.effective(subjects.moved(subject, new, peer), there), peer)
-            self._judged_by[place] = [(peer, held) for held, peer in found.items()]
+            found: dict[tuple[frozenset[RuleSet], str], str] = {}
+            for peer, twin in self._alike(subject, scope, new):
+                held = self.baseline.effective(twin, peer if scope == new else scope)
+                named_in = peer if any(peer in names_of(one) for one in held) else ""
+                found.setdefault((held, named_in), peer)
+            self._judged_by[place] = [(peer, held) for (held, _), peer in found.items()]
         return self._judged_by[place]
 
     def _beyond(self, held: RuleSet, subject: str, scope: str) -> RuleSet:
@@ -106,8 +117,8 @@ class _Gains:
             return _minus(held, own, scope)
         gained = EMPTY
         for peer, agreed in self._peers(subject, scope, new):
-            there = peer if scope == new else scope
-            mine = renamed(_minus(renamed(held, new, peer), agreed, there), peer, new)
+            there = agreed | {renamed(one, peer, new) for one in agreed}  # where rules name the peer, its like is meant
+            mine = _minus(held, there, scope)
             gained = rule_set(gained.resources | mine.resources, gained.urls | mine.urls, gained.opaque | mine.opaque)
         return _minus(gained, own, scope)  # what was agreed to for the new namespace itself
 
@@ -134,13 +145,27 @@ class _Gains:
 
     def _unresolved(self, where: Where, through: Through) -> tuple[RuleSet, bool]:
         """A reference to a role that does not exist, or that a gap hides: what it will hold is the grant itself."""
-        if any(through in self.baseline.own(place) for place in self.baseline.wheres(*where)):
+        if self._referred(where, through):
             return EMPTY, False
         gap = self.live.missing(through)
         if gap is not None and gap.reason != "not collected":
             self.unknown.append(Unknown(NAME, *where, through, gap))
             return EMPTY, False
         return rule_set(opaque=frozenset({("role", str(through))})), gap is not None
+
+    def _referred(self, where: Where, through: Through) -> bool:
+        """Whether the baseline has this reference, or all peers of a new namespace have its like."""
+
+        def there(subject: str, scope: str, reference: Through) -> bool:
+            return any(reference in self.baseline.own(place) for place in self.baseline.wheres(subject, scope))
+
+        subject, scope = where
+        new = self._new(subject, scope)
+        return there(subject, scope, through) or (bool(new) and all(
+            there(twin, peer if scope == new else scope,
+                  through._replace(namespace=peer) if through.namespace == new else through)
+            for peer, twin in self._alike(subject, scope, new)
+        ))  # fmt: skip
 
     def _unbound(self, where: Where, through: Through) -> Iterator[Change]:
         """A default role that nobody is bound to and that holds more than agreed: latent, for whoever gets bound."""

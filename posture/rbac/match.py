@@ -20,7 +20,7 @@ from .compare import NAME, path
 from .evaluate import Access, Scopes, Where, latent, scopes, usable
 from .rules import EMPTY, Rule, RuleSet, UrlRule, from_units, rule_set, units_in, url_covers
 
-_UNNAMED_VERBS = frozenset({"create", "list", "watch", "deletecollection"})
+_UNNAMED_VERBS = frozenset({"create", "list", "watch", "deletecollection", "escalate"})
 
 
 class Permission(NamedTuple):
@@ -101,7 +101,7 @@ def _part(wanted: Permission, rule: Rule, inside: Scopes | None) -> Rule | None:
     if wanted.names is not None:
         names = wanted.names if names is None else wanted.names & names
     elif names is not None and not wanted.named and not wanted.variable:
-        # A rule for the empty name allows what asks for no name: to list, or to create.
+        # A rule for the empty name allows what asks for no name: to list, to create, to escalate while creating.
         verbs, names = (verbs & _UNNAMED_VERBS, frozenset({""})) if "" in names else (frozenset(), None)
     if not verbs or not resources or (names is not None and not names):
         return None

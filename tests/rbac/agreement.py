@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from posture import rbac
 from posture.config import Config
@@ -21,8 +21,8 @@ from tests.controlplane.client import Client, RefusedError
 from tests.controlplane.controlplane import ControlPlane
 from tests.generator.objects import Object, binding, role, rule, snapshot, user
 from tests.generator.small import NAMESPACES, Asked, random_objects, random_question
+from tests.rbac.requests import REVIEWS, review
 
-REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 CONNECTIONS = 6
 SECONDS = 10.0
 
@@ -63,20 +63,16 @@ def settle(plane: ControlPlane) -> None:
     deadline = time.monotonic() + SECONDS
     for where in ("", "default"):
         attributes = {"verb": "get", "resource": marker, "namespace": where}
-        body = _review({"user": f"{marker}@{where}", "resourceAttributes": attributes})
+        body = review({"user": f"{marker}@{where}", "resourceAttributes": attributes})
         while not plane.request("POST", REVIEWS, body)["status"]["allowed"]:
             assert time.monotonic() < deadline, f"the authorizer did not see the last binding within {SECONDS:.0f} s"
             time.sleep(0.02)
 
 
-def _review(spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
-
-
 def _ask(plane: ControlPlane, client: Client, questions: Sequence[Asked]) -> list[bool]:
     token = plane.user_token()
     return [
-        bool(client.request("POST", REVIEWS, _review(one.review), token=token)["status"]["allowed"])
+        bool(client.request("POST", REVIEWS, review(one.review), token=token)["status"]["allowed"])
         for one in questions
     ]  # fmt: skip
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from posture import rbac
 from posture.rbac.access import Question, answer
-from tests.controlplane.client import RefusedError
 from tests.controlplane.controlplane import ControlPlane
 from tests.generator.objects import Object, account, binding, namespace, role, rule, service_account, words
 from tests.rbac.agreement import read, settle
+from tests.rbac.requests import Asked, refused
 
 NS = "inert"
 COLLECTION = {"list": "GET", "watch": "GET", "create": "POST", "deletecollection": "DELETE"}
@@ -29,15 +28,6 @@ ROLES: dict[str, list[Object]] = {
     "named": [rule("*", "*", "*", names=["", NS, "other"])],
     "core": [rule(VERBS, "nodes,nodes/status,nodes/proxy,namespaces,namespaces/status,namespaces/finalize,pods", "")],
 }
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request as it is sent, and as posture is asked about it."""
-
-    method: str
-    path: str
-    line: dict[str, str]
 
 
 def custom(plural: str, group: str, scope: str) -> Object:
@@ -82,19 +72,6 @@ def requests(plane: ControlPlane) -> Iterator[Asked]:
                 # A resourceVersion that cannot be: whoever may watch is told so at once.
                 query = "watch=1&resourceVersion=x" if verb == "watch" else "dryRun=All"
                 yield Asked(COLLECTION[verb], f"{base}?{query}", line)
-
-
-def refused(plane: ControlPlane, asked: Asked, token: str) -> bool:
-    """Whether the authorizer refuses a real request; any other error comes after it."""
-    headers = {"Content-Type": "application/merge-patch+json"} if asked.method == "PATCH" else None
-    try:
-        body: Object | None = (
-            {} if asked.method in ("POST", "PUT", "PATCH") else None
-        )  # with a body, a DELETE does not heed dryRun
-        plane.request(asked.method, asked.path, body, token=token, headers=headers)
-    except RefusedError as error:
-        return error.status == 403 and " cannot " in str(error)
-    return False
 
 
 @pytest.fixture(scope="module")
