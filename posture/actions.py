@@ -30,7 +30,9 @@ def find(store: Store, ids: Sequence[str], cluster: str = "") -> list[Finding]:
     found: dict[tuple[str, str], Finding] = {}
     for given in ids:
         if len(given) < SHORTEST_ID or not re.fullmatch(r"[0-9a-f]+", given):
-            raise UsageError(f"{visible(given, 60)} is no id of a finding", "`posture findings list` shows them")
+            raise UsageError(
+                f"{visible(given, 60) or 'an empty text'} is no id of a finding", "`posture findings list` shows them"
+            )
         where, args = "(f.fingerprint LIKE ? OR f.grp LIKE ?)", [given + "%", given + "%"]
         if cluster:
             where, args = where + " AND f.cluster = ?", [*args, cluster]
@@ -66,11 +68,12 @@ def until(text: str, now: datetime) -> str:
 def decide_on(store: Store, found: Sequence[Finding], deed: Deed) -> int:
     """Write a decision about findings. Raises UsageError when a reason, an end or an owner is missing."""
     if deed.action in ("accepted", "false positive") and not deed.reason.strip():
-        raise UsageError(f"{deed.action} needs a reason", "say why with --reason")
+        what = "what is accepted" if deed.action == "accepted" else "a false positive"
+        raise UsageError(f"{what} needs a reason", "say why with --reason")
     if deed.action == "accepted" and not deed.until:
-        raise UsageError("accepted needs an end", "say until when with --until")
+        raise UsageError("what is accepted needs an end", "say until when with --until")
     if deed.action == "assigned" and not deed.assignee.strip():
-        raise UsageError("assigned needs an owner", "say to whom with --to")
+        raise UsageError("what is assigned needs an owner", "say to whom with --to")
     if not deed.by.strip():
         raise UsageError("who decides is not known", "say it with --by")
     agreed = [finding for finding in found if finding.agreed]

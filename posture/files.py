@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from posture import resources
 from posture.errors import FileError, UsageError
 from posture.text import listed, visible
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
+YAML = (".yaml", ".yml")
 
 
 class Written(NamedTuple):
@@ -46,6 +52,8 @@ def read(path: Path | Traversable, package: str = "", schema: str = "") -> Writt
         value, line_of = load_with_lines(data)
     except ManifestError as error:
         raise FileError(f"{name}:{error.line}: {error.reason}", "it must be one YAML or JSON document") from error
+    if value is None and schema:  # nothing but comments: every key is left out
+        value = {}
     written = Written(value, line_of, name)
     if schema:
         _validate(written, resources.schema(package, schema), schema)
@@ -54,26 +62,27 @@ def read(path: Path | Traversable, package: str = "", schema: str = "") -> Writt
 
 def _validate(written: Written, schema: dict[str, object], title: str) -> None:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - costs 60 ms
-    from jsonschema.exceptions import best_match  # noqa: PLC0415
+    from jsonschema.exceptions import relevance  # noqa: PLC0415
 
-    error = best_match(Draft202012Validator(schema).iter_errors(written.value))
-    if error is None:
+    errors = list(Draft202012Validator(schema).iter_errors(written.value))
+    if not errors:
         return
+    error = _nearest(max(errors, key=relevance))
     path, instance = list(error.absolute_path), error.instance
     within: dict[str, Any] = error.schema if isinstance(error.schema, dict) else {}
-    if error.validator == "additionalProperties" and isinstance(instance, dict):
+    if error.validator == _UNKNOWN and isinstance(instance, dict):
         known = sorted(within.get("properties") or ())
         unknown = min(str(key) for key in instance if key not in known)
         raise written.error([*path, unknown], "is not known here", _suggested(unknown, known))
     if error.validator == "enum":
         known = [str(one) for one in within["enum"]]
-        raise written.error(path, f"{_plain(repr(instance))} is not known here", _suggested(str(instance), known))
+        raise written.error(path, f"{_form(instance)} is not known here", _suggested(str(instance), known))
     if error.validator == "required" and isinstance(instance, dict):
         missing = next(name for name in within["required"] if name not in instance)
         raise written.error(
             [*path, missing], "is missing", within.get("description") or f"{title} says what belongs here"
         )
-    raise written.error(path, _plain(error.message), within.get("description") or f"{title} says what belongs here")
+    raise written.error(path, _said(error), within.get("description") or f"{title} says what belongs here")
 
 
 def _suggested(given: str, known: Sequence[str]) -> str:
@@ -81,18 +90,66 @@ def _suggested(given: str, known: Sequence[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known are {listed(list(known), 20)}"
 
 
-def _plain(message: str) -> str:
-    """jsonschema's own sentence, without the dump of a whole value."""
-    return message if len(message) <= 200 else message[:80] + " … " + message[-100:]
+_UNKNOWN = "additionalProperties"
+_NAMES = {"object": "a mapping", "array": "a list", "string": "a string", "integer": "an integer", "number": "a number",
+          "boolean": "true or false", "null": "null"}  # fmt: skip
 
 
-def yaml_files(folder: Path | Traversable) -> Iterable[Path | Traversable]:
+def _named(types: str | list[str]) -> str:
+    """JSON Schema's types in YAML's words."""
+    return " or ".join(_NAMES[one] for one in ([types] if isinstance(types, str) else types))
+
+
+def _form(value: Any) -> str:
+    """What a value is, in the same words; a plain one is quoted as it was read."""
+    if isinstance(value, dict | list):
+        return _NAMES["object" if isinstance(value, dict) else "array"]
+    if isinstance(value, str):
+        return f"the string {value!r}" if len(value) <= 60 else "a string"
+    return json.dumps(value)
+
+
+def _said(error: ValidationError) -> str:
+    """What is wrong with a value."""
+    wanted: Any = error.validator_value
+    if error.validator == "type":
+        return f"must be {_named(wanted)}, and is {_form(error.instance)}"
+    if error.validator == "const":
+        return f"must be {json.dumps(wanted)}"
+    if error.validator == "minItems":
+        return "must not be empty"
+    if error.validator == "oneOf" and isinstance(error.instance, dict):
+        keys = [key for form in wanted for key in form.get("required", ()) if key in error.instance]
+        return f"only one of {listed(keys)} can stand here"
+    if error.validator is None:  # where the schema is `false`
+        return "holds fields that do not go together"
+    return error.message if len(error.message) <= 200 else error.message[:80] + " … " + error.message[-100:]
+
+
+def _nearest(error: ValidationError) -> ValidationError:
+    """Of several forms that a value may have, what is wrong with the one that it resembles most."""
+    while error.validator in ("anyOf", "oneOf") and error.context:
+        forms: dict[Any, list[ValidationError]] = {}
+        for one in error.context:
+            forms.setdefault(one.schema_path[0], []).append(one)
+        error = min(forms.values(), key=_strangeness)[0]
+    return error
+
+
+def _strangeness(errors: Sequence[ValidationError]) -> int:
+    """How many of a value's keys a form does not know, and what it misses."""
+    within: list[tuple[Any, Any]] = [(one.instance, one.schema) for one in errors if one.validator == _UNKNOWN]
+    unknown = sum(len(set(instance) - set(schema["properties"])) for instance, schema in within)
+    return unknown + sum(one.validator in ("required", "oneOf") for one in errors)
+
+
+def yaml_files(folder: Path | Traversable, suffixes: tuple[str, ...] = YAML) -> Iterable[Path | Traversable]:
     """All YAML files below a folder, sorted by path; the file itself when it is one."""
     if folder.is_file():
         yield folder
         return
     for item in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if item.is_dir() and not item.name.startswith("."):
-            yield from yaml_files(item)
-        elif item.name.endswith((".yaml", ".yml")):
+            yield from yaml_files(item, suffixes)
+        elif item.name.endswith(suffixes):
             yield item

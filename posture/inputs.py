@@ -15,13 +15,13 @@ import posture
 from posture import files, owners, reading, resources
 from posture.config import Config
 from posture.drift.agreed import Bound, Objects
-from posture.errors import UsageError
+from posture.errors import FileError, UsageError
 from posture.kinds import BY_KIND, malformed, project
-from posture.model import Check, Content, Key, Snapshot, Version
+from posture.model import INCOMPLETE, Check, Content, Key, Snapshot, Version
 from posture.pipeline import Rules
-from posture.text import visible
+from posture.text import listed, visible
 
-_BOUND = re.compile(rb"^for:", re.MULTILINE)
+_BOUND = re.compile(rb"""^(?:\{\s*)?["']?for["']?\s*:""", re.MULTILINE)
 
 
 class Inputs:
@@ -33,8 +33,9 @@ class Inputs:
         self.peer_labels = config.peer_labels
         self._check_files = [*files.yaml_files(resources.checks() / "rbac")]
         for folder in config.checks:
-            self._check_files += _existing(folder, "a folder of checks")
-        self._baseline_files = [item for path in config.baseline for item in _existing(path, "a baseline")]
+            self._check_files += _existing(folder, "a check", files.YAML)
+        suffixes = (*files.YAML, ".json")
+        self._baseline_files = [item for path in config.baseline for item in _existing(path, "a baseline", suffixes)]
 
     @cached_property
     def digest(self) -> str:
@@ -81,20 +82,32 @@ class Inputs:
     @cached_property
     def snapshots(self) -> tuple[Snapshot, ...]:
         """The agreed state that baseline paths hold as plain manifests, if they hold any."""
-        plain = [item for item in self._baseline_files if isinstance(item, Path) and not _BOUND.search(_bytes(item))]
-        if not plain:
+        if not self.manifests:
             return ()
-        return (reading.snapshot_of(reading.folder(plain, self.config), self.shipped, offline=True),)
+        found = reading.snapshot_of(reading.folder(self.manifests, self.config), self.shipped, offline=True)
+        unread = [gap for gap in found.gaps if gap.reason in INCOMPLETE]
+        if unread:
+            raise FileError(unread[0].message, "what is agreed must be read completely; mend the file")
+        return (found,)
+
+    @cached_property
+    def manifests(self) -> list[Path]:
+        """The files of baseline paths that hold plain manifests."""
+        return [item for item in self._baseline_files if isinstance(item, Path) and not _BOUND.search(_bytes(item))]
 
     def shipped(self, version: Version | None) -> Objects:
         """The default objects of the supported minor that is nearest to a version."""
         return shipped(resources.nearest(version))
 
 
-def _existing(path: Path, what: str) -> Iterable[Path | Traversable]:
+def _existing(path: Path, what: str, suffixes: tuple[str, ...]) -> Iterable[Path | Traversable]:
     if not path.exists():
         raise UsageError(f"there is no file or folder {visible(str(path), 300)}", f"it was named as {what}")
-    return files.yaml_files(path)
+    found = list(files.yaml_files(path, suffixes))
+    if not found:
+        looked = listed([f"*{suffix}" for suffix in suffixes])
+        raise UsageError(f"{visible(str(path), 300)} holds no file that could be {what}", f"looked for {looked}")
+    return found
 
 
 def _bytes(item: Path | Traversable) -> bytes:
@@ -131,19 +144,29 @@ def read_owners(path: Path) -> owners.Owners:
     return owners.Owners(tuple(rules), labels, given.get("platform", "platform"))
 
 
+APPLIED = "objects are manifests as kubectl apply takes them"
+
+
 def read_bound(path: Path | Traversable) -> Bound:
     """A baseline file with `for`. Raises FileError, also for a kind that posture does not read."""
+    from posture.collect import objects as shapes  # noqa: PLC0415 - the parser is needed by few commands
+
     written = files.read(path, "posture.baselines", "baseline.schema.json")
     objects: list[tuple[Key, Content]] = []
     for number, raw in enumerate(written.value["objects"]):
         kind = BY_KIND.get((raw["apiVersion"].rpartition("/")[0], raw["kind"]))
         if kind is None:
-            raise written.error(["objects", number, "kind"], f"{raw['kind']} is no kind that posture reads")
-        wrong = malformed(kind, raw)
+            raise written.error(["objects", number, "kind"], f"{raw['kind']} is no kind that posture reads", APPLIED)
+        try:
+            wrong = malformed(kind, raw) or shapes.misshapen(kind, raw)
+            given = {} if wrong else shapes.normal(kind, raw, home="")
+            content = {} if wrong else project(kind, given)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            wrong = "a field has not the type that the API requires"
         if wrong:
-            raise written.error(["objects", number], wrong)
-        key = Key(kind.name, raw["metadata"].get("namespace", ""), raw["metadata"]["name"])
-        objects.append((key, project(kind, raw)))
+            raise written.error(["objects", number], wrong, APPLIED)
+        key = Key(kind.name, given["metadata"].get("namespace", ""), given["metadata"]["name"])
+        objects.append((key, content))
     return Bound(written.name, written.value["for"].get("namespaceSelector"), tuple(objects))
 
 

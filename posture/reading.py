@@ -10,6 +10,7 @@ import orjson
 
 from posture.collect import Bodies, Source, collect
 from posture.config import Config
+from posture.errors import UsageError
 from posture.model import Content, Snapshot, Version, canonical
 from posture.pipeline import DOMAINS, Shipped
 
@@ -36,7 +37,12 @@ class Held(Mapping[bytes, Content]):
 
 
 def folder(paths: Sequence[str | Path], config: Config) -> Source:
-    """Manifest folders, files or `-` for stdin."""
+    """Manifest folders, files or `-` for stdin.
+
+    Raises UsageError for an empty path (a variable that is not set), which would be the current folder.
+    """
+    if "" in paths:
+        raise UsageError("the path is empty", "name a manifest, a folder of manifests, or - for standard input")
     from posture.collect.document import Limits  # noqa: PLC0415 - the parser is needed by few commands
     from posture.collect.folder import FolderSource  # noqa: PLC0415
 

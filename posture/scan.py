@@ -91,7 +91,16 @@ def _judged(
 ) -> tuple[Outcome, Counter[str]]:
     """What a snapshot means beside what is known, and the counts of it."""
     cluster = snapshot.cluster
-    agreed = Agreed(
+    agreed = agreed_of(store, snapshot, approved, inputs)
+    history = History(findings.current(store, cluster), lambda mark: findings.known(store, cluster, mark), last)
+    judgement = judge(snapshot, agreed, history, inputs.rules, now)
+    unknown = len(judgement.outcome.doubts) + len(judgement.unknown)
+    return judgement.outcome, Counter(standing=len(judgement.standing), unknown=unknown)
+
+
+def agreed_of(store: Store, snapshot: Snapshot, approved: Approved | None, inputs: Inputs) -> Agreed:
+    """All that a snapshot is compared with: what was approved, and the files that agree."""
+    return Agreed(
         ((baselines.snapshot(store, approved),) if approved else ()) + inputs.snapshots,
         inputs.bounds,
         inputs.shipped(snapshot.version),
@@ -99,10 +108,6 @@ def _judged(
         inputs.peer_labels,
         baselines.apart(store, approved) if approved else frozenset(),
     )
-    history = History(findings.current(store, cluster), lambda mark: findings.known(store, cluster, mark), last)
-    judgement = judge(snapshot, agreed, history, inputs.rules, now)
-    unknown = len(judgement.outcome.doubts) + len(judgement.unknown)
-    return judgement.outcome, Counter(standing=len(judgement.standing), unknown=unknown)
 
 
 def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tuple[Stored, Snapshot]:

@@ -25,3 +25,13 @@ def _holds(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     if operator == "Exists":
         return key in labels
     return operator == "DoesNotExist" and key not in labels
+
+
+def shown(selector: Mapping[str, Any]) -> str:
+    """A LabelSelector as kubectl writes it: `team=pay,env in (dev,test),!legacy`; "" matches everything."""
+    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for requirement in selector.get("matchExpressions") or ():
+        key, operator, values = requirement["key"], requirement["operator"], ",".join(requirement.get("values") or ())
+        words = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}
+        parts.append(words.get(operator, f"!{key}"))
+    return ",".join(parts)

@@ -107,7 +107,7 @@ def _files(kubeconfig: str | None) -> list[Path]:
     if kubeconfig:
         path = Path(kubeconfig).expanduser()
         if not path.exists():
-            raise UsageError(f"the kubeconfig {visible(kubeconfig, 300)} does not exist")
+            raise UsageError(f"the kubeconfig {visible(kubeconfig, 300)} does not exist", "check --kubeconfig")
         return [path]
     named = os.environ.get("KUBECONFIG")
     paths = named.split(os.pathsep) if named else ["~/.kube/config"]

@@ -80,7 +80,7 @@ def open_client(
     credentials or the timeout are no good.
     """
     if request_timeout <= 0:
-        raise UsageError("the request timeout must be more than 0 seconds")
+        raise UsageError("the request timeout must be more than 0 seconds", "leave --request-timeout out, or write 60")
     if interactive is None:
         interactive = sys.stdin is not None and sys.stdin.isatty()
     access = accesses.load(context, kubeconfig, interactive=interactive)

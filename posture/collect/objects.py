@@ -70,10 +70,10 @@ def served(kind: Kind) -> list[str]:
     return [f"{kind.group}/{version}" if kind.group else version for version in kind.versions]
 
 
-def normal(kind: Kind, raw: Mapping[str, Any]) -> dict[str, Any]:
+def normal(kind: Kind, raw: Mapping[str, Any], home: str = "default") -> dict[str, Any]:
     """An object as the API server would store it: its namespace, and the defaults that change what it means.
 
-    A missing namespace is `default`, and that of a cluster-scoped object goes. So does resourceVersion: in a file it
+    A missing namespace is `home`, and that of a cluster-scoped object goes. So does resourceVersion: in a file it
     does not promise that the rest is unchanged. Raises AttributeError, TypeError or ValueError when the object has
     not the shape of its kind.
     """
@@ -82,7 +82,7 @@ def normal(kind: Kind, raw: Mapping[str, Any]) -> dict[str, Any]:
     }
     namespace = ""
     if kind.namespaced:
-        namespace = metadata["namespace"] = raw["metadata"].get("namespace") or "default"
+        namespace = metadata["namespace"] = raw["metadata"].get("namespace") or home
     given = {**raw, "metadata": metadata}
     if kind.kind in ("RoleBinding", "ClusterRoleBinding"):
         return given | _binding(raw, namespace)

@@ -67,6 +67,14 @@ def plain(text: str) -> Any:
     return MERGE if text == "<<" else text
 
 
+def is_text(text: str) -> bool:
+    """Whether a text can be written without quotes, as far as its meaning goes."""
+    try:
+        return type(plain(text)) is str
+    except ScalarError:
+        return False
+
+
 def _number(text: str) -> Any:
     if text[0] == ".":
         return _float(text) if _DOTTED.match(text) else text

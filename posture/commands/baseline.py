@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from posture import actions, pipeline, sources
+from posture import actions, pipeline, reading, selectors, sources
+from posture.drift.agreed import Objects
 from posture.errors import OK, UsageError
 from posture.kinds import BY_NAME, manifest
+from posture.model import Version
 from posture.store import baselines, lock
 from posture.store.decisions import Deed
 from posture.text import count, format_time, visible
@@ -16,7 +18,7 @@ from posture.text import count, format_time, visible
 from . import options, printer
 
 
-@click.group()
+@click.group(cls=options.Group)
 def baseline() -> None:
     """Approve, show, export and validate what is agreed."""
 
@@ -92,15 +94,34 @@ def export(cluster: str, db: str | None, config_path: Path | None) -> int:
 
 
 @baseline.command("validate")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@click.argument("paths", nargs=-1, required=True, type=options.path, metavar="PATH…")
 @options.configuration
 def validate(paths: tuple[Path, ...], config_path: Path | None) -> int:
     """Check baseline files: their form, and what they speak for."""
     given = options.inputs_of(config_path, baseline=paths)
+    lines = []
     for bound in given.bounds:
-        selected = "cluster-wide" if bound.selector is None else f"namespaces with {bound.selector or 'any labels'}"
-        click.echo(f"{visible(bound.title, 300)}: {count(len(bound.objects), 'object')}, {visible(str(selected), 200)}")
+        selected = "every namespace" if bound.selector is not None else "what is held cluster-wide"
+        if bound.selector and (labels := selectors.shown(bound.selector)):
+            selected = f"namespaces with {labels}"
+        lines.append(
+            f"{visible(bound.title, 300)}: {count(len(bound.objects), 'object')}, for {visible(selected, 300)}"
+        )
     for snapshot in given.snapshots:
-        total = sum(len(entries) for entries in snapshot.index.values())
-        click.echo(f"manifests: {count(total, 'object')}, for the whole cluster")
+        written = reading.folder(given.manifests, given.config)
+        total = sum(len(entries) for entries in reading.snapshot_of(written, _nothing, offline=True).index.values())
+        for problem in written.facts.problems:
+            click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
+        for text in snapshot.assumed:
+            click.echo(f"assumed: {visible(text, 300)}", err=True)
+        lines.append(
+            f"{count(len(given.manifests), 'file')} of manifests: {count(total, 'object')}, for the whole cluster"
+        )
+    for line in lines:
+        click.echo(line)
     return OK
+
+
+def _nothing(_: Version | None) -> Objects:
+    """No default objects: only what is written is counted."""
+    return ()

@@ -16,7 +16,7 @@ from posture.text import count, format_time, visible
 from . import options
 
 
-@click.group()
+@click.group(cls=options.Group)
 def db() -> None:
     """Check, prune and verify the database."""
 
@@ -54,7 +54,9 @@ def _before(keep: str, now: datetime) -> str:
     try:
         return sources.moment(f"-{keep}" if re.fullmatch(r"\d+[a-z]", keep) else keep, now)
     except UsageError as error:
-        raise UsageError(f"{visible(keep, 60)} is no age", "write 90d, 12w, or a date: 2026-10-20") from error
+        raise UsageError(
+            f"{visible(keep, 60) or 'an empty text'} is no age", "write 90d, 12w, or a date: 2026-10-20"
+        ) from error
 
 
 @db.command("verify")

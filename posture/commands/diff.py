@@ -22,9 +22,7 @@ from . import options, printer
 @click.command(short_help="Compare two states: what became possible, and what no longer is.")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
-@click.option(
-    "--domain", default="", type=click.Choice(["", *(domain.NAME for domain in pipeline.DOMAINS)]), help="One domain."
-)
+@click.option("--domain", type=click.Choice([domain.NAME for domain in pipeline.DOMAINS]), help="Only of this domain.")
 @click.option(
     "--fail-on",
     type=options.severity,
@@ -41,8 +39,8 @@ from . import options, printer
 @options.database
 @options.kubernetes_version
 def diff(
-    before: str, after: str, domain: str, fail_on: str, notes: bool, output: str, context: str | None, cluster: str,
-    kubeconfig: str | None, request_timeout: float, db: str | None, config_path: Path | None,
+    before: str, after: str, domain: str | None, fail_on: str, notes: bool, output: str, context: str | None,
+    cluster: str, kubeconfig: str | None, request_timeout: float, db: str | None, config_path: Path | None,
     kubernetes_version: str, **judged: Any,
 ) -> int:  # fmt: skip
     """Compare two states: what became possible, and what no longer is. A is read as agreed.
@@ -62,7 +60,7 @@ def diff(
                 click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
             for text in side.snapshot.assumed:
                 click.echo(f"assumed in {visible(side.title, 100)}: {visible(text, 300)}", err=True)
-        found = pipeline.diff(sides[0].snapshot, sides[1].snapshot, inputs.rules, inputs.shipped, domain)
+        found = pipeline.diff(sides[0].snapshot, sides[1].snapshot, inputs.rules, inputs.shipped, domain or "")
     gaps = [(side.title, gap) for side in sides for gap in side.snapshot.gaps]
     if output == "json":
         printer.document(_document(found, gaps))
@@ -111,12 +109,15 @@ def _show(found: Diff, gaps: list[tuple[str, Any]], *, notes: bool) -> None:
             click.echo(f"{direction}: {count(len(mine), 'change')}")
         for one in sorted(mine, key=lambda one: (SEVERITIES.index(one.severity), one.message)):
             shown = printer.severity(one.severity, 4) if direction == "loosened" else "    "
-            click.echo(f"{sign} {shown}  {visible(one.message)}")
+            start, *rest = printer.wrapped(" " * 8 + one.message, " " * 8)
+            for line in (f"{sign} {shown}  {start[8:]}", *rest):
+                click.echo(line)
     if not found.differences:
         click.echo("no difference in what is possible")
     if notes:
         for note in found.notes:
-            click.echo(f"note    {visible(note.subject)} in {visible(note.scope)}: {visible(note.message)}")
+            for line in printer.wrapped(f"note    {note.subject} in {note.scope}: {note.message}", " " * 8):
+                click.echo(line)
     for title, gap in gaps:
         if gap.reason != "not collected":
             click.echo(

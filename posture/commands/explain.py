@@ -21,7 +21,7 @@ from . import options, printer
 from .who_can import groups_of, question_of
 
 
-@click.group()
+@click.group(cls=options.Group)
 def explain() -> None:
     """Say why an answer is what it is."""
 
@@ -45,6 +45,7 @@ def access(
     It adds `inert` where the grant can never take effect. null is unknown: a gap may hide a grant.
     """
     if batch:
+        _alone(batch, asked=bool(verb or user or groups or namespace))
         with _lines_of(batch) as lines:
             for line in _batch(rbac.evaluate(ask()), lines):
                 click.echo(line)
@@ -80,7 +81,8 @@ def _say(said: Answer) -> None:
                 text = f"{grant['binding']} → {grant['role']}, rule {grant['rule']}, as {grant['subject']}"
             else:
                 text = f"{grant['group']} {grant['reason']}"
-            click.echo(f"  by {visible(text)}")
+            for line in printer.wrapped(f"  by {text}", "     "):
+                click.echo(line)
 
 
 def _record(question: Question, said: Answer) -> dict[str, Any]:
@@ -90,6 +92,17 @@ def _record(question: Question, said: Answer) -> dict[str, Any]:
     if said.why:
         record["why"] = said.why
     return record
+
+
+def _alone(batch: str, *, asked: bool) -> None:
+    if asked:
+        raise UsageError("--batch brings its own questions", "leave out VERB, RESOURCE, NAME, --as, --as-group and -n")
+    context = click.get_current_context()
+    if batch == "-" and "-" in context.params.get("paths", ()):
+        raise UsageError(
+            "the questions and the manifests are both standard input, which can be read once",
+            "name a file for one of them",
+        )
 
 
 def _lines_of(batch: str) -> IO[str]:
@@ -110,10 +123,10 @@ def _batch(result: rbac.Access, lines: IO[str]) -> Iterator[str]:
             if not isinstance(given, dict):
                 raise ValueError("not a JSON object")  # noqa: TRY004, TRY301 - one error for a line that is wrong
             question = Question.of(given)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             what = f"no JSON: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
             raise UsageError(
-                f"line {number}: {what}", "write one JSON object for each question, as docs/cli.md says"
+                f"line {number}: {what}", "write one JSON object for each question, as docs/contracts.md says"
             ) from error
         yield json.dumps(_record(question, answer(result, question)), ensure_ascii=True)
 

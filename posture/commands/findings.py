@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import click
 
 from posture import actions, pipeline, sources
-from posture.drift.agreed import Agreed, Yardstick
+from posture.drift.agreed import Yardstick
 from posture.errors import OK, UsageError
 from posture.groups import grouped
 from posture.inputs import Inputs
 from posture.kinds import BY_NAME, manifest
 from posture.model import SEVERITIES, Finding
 from posture.report import _document
+from posture.scan import agreed_of
 from posture.store import Store, baselines, snapshots
 from posture.store import findings as stored
 from posture.store.decisions import Deed
@@ -57,7 +59,7 @@ MEMBERS = (
 )  # fmt: skip
 
 
-@click.group()
+@click.group(cls=options.Group)
 def findings() -> None:
     """List, show and decide about findings.
 
@@ -76,7 +78,7 @@ def findings() -> None:
 @click.option("--severity", type=options.severity, help="At least this severe.")
 @click.option("--owner", default="", help="Whose.")
 @click.option("-n", "--namespace", default="", help="Of subjects or scopes in this namespace.")
-@click.option("--domain", default="", help="Of one domain.")
+@click.option("--domain", type=click.Choice([domain.NAME for domain in pipeline.DOMAINS]), help="Only of this domain.")
 @click.option("--new", "only_new", is_flag=True, help="Only new, widened and regressed ones.")
 @click.option("--members", is_flag=True, help="Every finding instead of groups.")
 @click.option("--standing", is_flag=True, help="What checks found when the baseline was approved: agreed, not drift.")
@@ -85,14 +87,26 @@ def findings() -> None:
 @options.database
 @options.configuration
 def list_(
-    statuses: tuple[str, ...], severity: str | None, owner: str, namespace: str, domain: str, only_new: bool,
+    statuses: tuple[str, ...], severity: str | None, owner: str, namespace: str, domain: str | None, only_new: bool,
     members: bool, standing: bool, cluster: str, output: str, db: str | None, config_path: Path | None,
 ) -> int:  # fmt: skip
     """List groups of findings, or single findings with --members."""
     now = format_time(sources.now_utc())
     with options.store_of(db, config_path) as store:
         if standing:
-            return _standing(store, options.inputs_of(config_path), cluster, output)
+            if statuses or owner or only_new or members:
+                raise UsageError(
+                    "--standing lists what was agreed to, which has no status, owner or mark",
+                    "leave out --status, --owner, --new and --members",
+                )
+            records = [
+                one for one in _standing(store, options.inputs_of(config_path), cluster)
+                if (not severity or SEVERITIES.index(one["severity"]) <= SEVERITIES.index(severity))
+                and (not namespace or namespace in (one["scope"], _home(one["subject"])))
+                and (not domain or domain == one["domain"])
+            ]  # fmt: skip
+            printer.emit(records, STANDING, output, name="subject", empty="nothing is standing")
+            return OK
         where, args = ("f.cluster = ?", (sources.cluster_of(store, cluster),)) if cluster else ("", ())
         wanted = set(statuses or ("open", "acknowledged", "unknown"))
         found = [
@@ -100,7 +114,7 @@ def list_(
             if ("all" in wanted or one.status(now) in wanted)
             and (not severity or one.rank <= SEVERITIES.index(severity))
             and (not owner or owner == one.whose)
-            and (not namespace or namespace in (one.scope, one.subject.partition(":")[2].partition("/")[0]))
+            and (not namespace or namespace in (one.scope, _home(one.subject)))
             and (not domain or domain == one.domain)
             and (not only_new or one.mark)
         ]  # fmt: skip
@@ -115,22 +129,28 @@ def list_(
     return OK
 
 
+def _home(subject: str) -> str:
+    """The namespace that a subject lives in; users and groups live in none, whatever they are called."""
+    kind, _, name = subject.partition(":")
+    return name.partition("/")[0] if kind == "serviceaccount" else ""
+
+
 def _permissions(domain: str, units: Any) -> Any:
     return pipeline.domain_of(domain).permissions(units)
 
 
-def _standing(store: Store, inputs: Inputs, cluster: str, output: str) -> int:
-    """What was agreed with the baseline though a check holds there: found anew, since it is never a finding."""
+STANDING = tuple(printer.field(name.upper(), name) for name in ("severity", "check", "subject", "scope", "path"))
+
+
+def _standing(store: Store, inputs: Inputs, cluster: str) -> list[dict[str, Any]]:
+    """What was agreed to though a check holds there: found anew, since it is never a finding."""
     one = sources.cluster_of(store, cluster)
     approved, revision = baselines.latest(store, one), snapshots.latest(store, one)
-    if approved is None or revision is None:
+    if revision is None or not (approved or inputs.config.baseline):
         raise UsageError("there is no baseline yet, so nothing is standing", "`posture baseline approve` makes one")
     snapshot = snapshots.load(store, one, revision).snapshot
-    agreed = Agreed(
-        (baselines.snapshot(store, approved),), (), inputs.shipped(snapshot.version), inputs.growth,
-        inputs.peer_labels, baselines.apart(store, approved),
-    )  # fmt: skip
-    records = []
+    agreed = agreed_of(store, snapshot, approved, inputs)
+    records: list[dict[str, Any]] = []
     checks = {check.id: check for check in inputs.rules.applying(snapshot)}
     for domain in pipeline.DOMAINS:
         live = domain.evaluate(snapshot)
@@ -142,12 +162,12 @@ def _standing(store: Store, inputs: Inputs, cluster: str, output: str) -> int:
             held = sorted(
                 domain.reasons(matcher, change, live), key=lambda check: (SEVERITIES.index(check.severity), check.id)
             )
-            records.append({"subject": subject, "scope": scope, "through": str(through), "severity": held[0].severity,
-                            "check": held[0].id, "title": held[0].title, "path": " → ".join(change.path)})  # fmt: skip
-    records.sort(key=lambda row: (SEVERITIES.index(row["severity"]), row["check"], row["subject"], row["scope"]))
-    columns = [printer.field(name.upper(), name) for name in ("severity", "check", "subject", "scope", "path")]
-    printer.emit(records, columns, output, name="subject", empty="nothing is standing")
-    return OK
+            records.append({"domain": domain.NAME, "subject": subject, "scope": scope, "through": str(through),
+                            "severity": held[0].severity, "check": held[0].id, "title": held[0].title,
+                            "path": " → ".join(change.path)})  # fmt: skip
+    return sorted(
+        records, key=lambda row: (SEVERITIES.index(row["severity"]), row["check"], row["subject"], row["scope"])
+    )
 
 
 @findings.command("show")
@@ -181,8 +201,8 @@ SHOWN_REASONS = 6
 
 
 def _lines(record: dict[str, Any], now: str) -> list[str]:
-    lines = printer.wrapped(record["message"], "")
-    lines[0] = f"{printer.severity(record['severity'])} {lines[0]}"
+    lines = printer.wrapped(" " * 5 + record["message"], " " * 5)
+    lines[0] = printer.severity(record["severity"], 4) + lines[0][4:]
 
     def row(name: str, text: str) -> None:
         lines.extend(printer.wrapped(f"  {name:<10}{text}", " " * 12))
@@ -197,7 +217,7 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
     for cause in record["causes"]:
         key = cause["object"]
         name = "/".join(part for part in (key.get("namespace"), key["name"]) if part)
-        by = f" by {cause['actor']} (claimed)" if cause["actor"] else ""
+        by = f" by {cause['actor']} (claimed)" if cause["claimed"] else f" {cause['actor']}".rstrip()
         row("cause", f"{key.get('kind') or key['resource']} {name} {cause['what']}{by} {cause['time']}".rstrip())
     for number, reason in enumerate(record["reasons"][:SHOWN_REASONS]):
         row("check", f"{reason['check']} ({reason['severity']}): {reason['title']}")
@@ -212,7 +232,8 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
             " ".join(f"{name}={value!r}" if value == "" else f"{name}={value}" for name, value in permission.items()),
         )
     if len(record["gained"]) > 12 or not record["gainedComplete"]:
-        row("", f"and more: {count(len(record['gained']), 'permission')} in all, see -o json")
+        more = "" if record["gainedComplete"] else "more than "
+        row("", f"and more: {more}{count(len(record['gained']), 'permission')} in all, see -o json")
     if record["fix"]:
         row("fix", f"{record['fix']['text']}   (checked; --fix prints it)")
         for text in record["fix"]["breaks"]:
@@ -243,11 +264,9 @@ def _fixes(found: Sequence[Finding]) -> int:
                 continue
             seen.add(edit.key)
             if edit.new is None:
-                namespace = f" -n {visible(edit.key.namespace)}" if edit.key.namespace else ""
-                resource = BY_NAME[edit.key.resource].name
-                click.echo(
-                    f"# {visible(finding.fix.text)}: kubectl delete {resource} {visible(edit.key.name)}{namespace}"
-                )
+                named = [BY_NAME[edit.key.resource].name, shlex.quote(visible(edit.key.name))]
+                named += ["-n", shlex.quote(visible(edit.key.namespace))] if edit.key.namespace else []
+                click.echo(f"# {visible(finding.fix.text)}: kubectl delete {' '.join(named)}")
             else:
                 documents.append(manifest(edit.key, edit.new))
     if documents:
@@ -307,7 +326,7 @@ def _decision(name: str, action: str, text: str, *extra: Any, required: bool = F
 
 _decision("ack", "acknowledged", "Acknowledge findings: they are seen, and somebody works on them.")
 _decision("assign", "assigned", "Assign findings to another owner; no rule overrides it.",
-          click.option("--to", "assignee", default="", help="The owner (required)."))  # fmt: skip
+          click.option("--to", "assignee", default="", type=options.text, help="The owner (required)."))  # fmt: skip
 _decision(
     "accept",
     "accepted",

@@ -26,6 +26,45 @@ OUTPUTS = ("table", "wide", "json", "yaml", "name")
 severity = click.Choice(SEVERITIES)
 
 
+class Text(click.types.StringParamType):
+    """A text that is kept: a shell passes any bytes, and the database holds characters."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is no UTF-8."""
+        given = super().convert(value, param, ctx)
+        try:
+            given.encode()
+        except UnicodeEncodeError:
+            self.fail("this is no UTF-8", param, ctx)
+        return given
+
+
+text = Text()
+
+
+class Group(click.Group):
+    """A group that lists its commands with their whole first sentence."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in `--help`; click would cut it to one line each."""
+        rows = [(name, self.commands[name].get_short_help_str(200)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class Named(click.Path):
+    """A path that somebody wrote: an empty one (a variable that is not set) would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse the empty path."""
+        if not str(value):
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+path = Named(path_type=Path)
+
+
 def _all(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for one in reversed(decorators):
@@ -36,18 +75,18 @@ def _all(*decorators: Callable[[Command], Command]) -> Callable[[Command], Comma
 
 
 database = click.option("--db", metavar="PATH", help="The database; :memory: keeps nothing. [env: POSTURE_DB]")
-configuration = click.option("--config", "config_path", type=click.Path(path_type=Path), help="The configuration file.")
+configuration = click.option("--config", "config_path", type=path, metavar="PATH", help="The configuration file.")
 output = click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True)
-named_cluster = click.option("--cluster", default="", metavar="NAME", help="The cluster's name or id.")
+named_cluster = click.option("--cluster", default="", type=text, metavar="NAME", help="The cluster's name or id.")
 cluster_flags = _all(
     click.option("--kubeconfig", metavar="PATH", help="The kubeconfig file. [env: KUBECONFIG]"),
     click.option("--request-timeout", type=float, default=60.0, show_default=True, help="Seconds for one request."),
 )
 judged = _all(
-    click.option("--checks", multiple=True, type=click.Path(path_type=Path), help="A folder of more checks."),
-    click.option("--baseline", multiple=True, type=click.Path(path_type=Path),
+    click.option("--checks", multiple=True, type=path, metavar="PATH", help="A folder of more checks."),
+    click.option("--baseline", multiple=True, type=path, metavar="PATH",
                  help="A folder or file that is agreed to: manifests, or {for, objects} files."),
-    click.option("--owners", "owners_path", type=click.Path(path_type=Path), help="The owners file."),
+    click.option("--owners", "owners_path", type=path, metavar="PATH", help="The owners file."),
     configuration,
 )  # fmt: skip
 kubernetes_version = click.option(
@@ -58,8 +97,8 @@ kubernetes_version = click.option(
 def by_and_reason(*, required: bool) -> Callable[[Command], Command]:
     """`--by` and `--reason`, for what is written into the journal."""
     return _all(
-        click.option("--by", default=_user, help="Who decides. [default: you; env: POSTURE_USER]"),
-        click.option("--reason", default="", help=f"Why{' (required)' if required else ''}."),
+        click.option("--by", default=_user, type=text, help="Who decides. [default: you; env: POSTURE_USER]"),
+        click.option("--reason", default="", type=text, help=f"Why{' (required)' if required else ''}."),
     )
 
 

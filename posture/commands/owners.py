@@ -18,13 +18,13 @@ from posture.text import format_time, visible
 from . import options, printer
 
 
-@click.group()
+@click.group(cls=options.Group)
 def owners() -> None:
     """Try out who owns what, and why."""
 
 
 @owners.command("test")
-@click.argument("path", type=click.Path(path_type=Path), metavar="OWNERS.YAML")
+@click.argument("path", type=options.path, metavar="OWNERS.YAML")
 @options.named_cluster
 @options.output
 @options.database
@@ -71,7 +71,9 @@ def explain(identity: str, cluster: str, db: str | None, config_path: Path | Non
         for finding in actions.find(store, [identity], cluster):
             name, why = (finding.assignee, "assigned by hand") if finding.assignee else finding.owner[:2]
             told = f"; told: {', '.join(finding.owner.told)}" if finding.owner.told else ""
-            click.echo(f"{finding.fingerprint[:12]}  {visible(name, 100)}: {visible(why + told, 400)}")
+            said = f"{finding.fingerprint[:12]}  {visible(name, 100)}: {visible(why + told, 400)}"
+            for line in printer.wrapped(said, " " * 14):
+                click.echo(line)
     return OK
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import click
 import yaml
 
+from posture.collect import scalars
 from posture.text import cells, cut, flowed, visible
 
 type Record = Mapping[str, Any]
@@ -35,15 +38,16 @@ def emit(records: Sequence[Record], columns: Sequence[Column], output: str, name
     if output == "json":
         document(list(records))
     elif output == "yaml":
-        click.echo(yaml.safe_dump([_plain(record) for record in records], sort_keys=False), nl=False)
+        click.echo(_yaml([list(records)]), nl=False)
     elif output == "name":
-        for record in records:
-            click.echo(visible(str(record[name])))
+        for shown in dict.fromkeys(visible(str(record[name])) for record in records):
+            click.echo(shown)
     elif not records:
         if empty:
             click.echo(empty, err=True)
     else:
-        table(records, [column for column in columns if output == "wide" or not column.wide])
+        wide = output == "wide"
+        table(records, [column for column in columns if wide or not column.wide], whole=wide)
 
 
 def document(value: Any) -> None:
@@ -53,12 +57,23 @@ def document(value: Any) -> None:
 
 def yaml_documents(values: Sequence[Any]) -> None:
     """YAML documents that `kubectl apply` takes, everything escaped that is not ASCII."""
-    click.echo(yaml.safe_dump_all([_plain(value) for value in values], sort_keys=False), nl=False)
+    click.echo(_yaml(values), nl=False)
 
 
-def _plain(value: Any) -> Any:
-    """JSON values only: YAML's dumper knows no tuples or mappings of other kinds."""
-    return json.loads(json.dumps(value))
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that kubectl would read as something else: a namespace `y`, a label `1e3`, a name `08`."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """A string, plain where that is still one."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, None if scalars.is_text(text) or not text else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def _yaml(values: Sequence[Any]) -> str:
+    plain: list[Any] = json.loads(json.dumps(values))  # YAML's dumper knows no tuples or mappings of other kinds
+    return yaml.dump_all(plain, Dumper=_Dumper, sort_keys=False, width=math.inf)
 
 
 def width() -> int:
@@ -77,27 +92,31 @@ def pad(text: str, size: int) -> str:
     return text + " " * max(0, size - cells(text))
 
 
-READABLE = 40
-"""Columns that the last cell of a row needs; where the terminal has fewer left, it gets a line of its own."""
+READABLE = 60
+"""Columns of the terminal that the last cell of a row needs; where fewer are left, it gets a line of its own."""
 
 
-def table(records: Sequence[Record], columns: Sequence[Column]) -> None:
-    """Rows under headings. The last cell is cut where the terminal ends, or goes below the others as a whole."""
+def table(records: Sequence[Record], columns: Sequence[Column], *, whole: bool = False) -> None:
+    """Rows under headings. What finds no room goes below the rest of its row, in lines of its own.
+
+    The last cell is cut where the terminal ends and much of it can be read; not at all with `whole`.
+    """
     shown = [
         [column.title, *(visible(column.show(record), 500) for record in records)] for column in columns
     ]  # fmt: skip
     rows = list(zip(*(column for column in shown if any(column)), strict=True))
     sizes = [max(map(cells, column)) for column in zip(*rows, strict=True)]
     limit = width()
-    below = limit - sum(sizes[:-1]) - 3 * (len(sizes) - 1) < min(READABLE, sizes[-1])
+    ends = [end - 3 for end in accumulate(size + 3 for size in sizes)]
+    fitting = len(sizes)
+    if limit - (ends[-1] - sizes[-1]) < (sizes[-1] if whole else min(READABLE, sizes[-1])):
+        fitting = max(1, sum(end <= limit for end in ends[:-1]))
     for row in rows:
         padded = [pad(text, size) for text, size in zip(row, sizes, strict=True)]
-        if below:
-            click.echo(cut("   ".join(padded[:-1]).rstrip(), limit))
-            for line in wrapped("   " + row[-1], "   "):
+        click.echo(cut("   ".join(padded[:fitting]).rstrip(), limit))
+        for text in ("   ".join(filter(None, row[fitting:-1])), row[-1] if fitting < len(row) else ""):
+            for line in wrapped("   " + text, "   ") if text else ():
                 click.echo(line)
-        else:
-            click.echo(cut("   ".join(padded).rstrip(), limit))
 
 
 COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "cyan", "info": None}

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from posture import reading, sources
+from posture import reading, resources, sources
 from posture import scan as scanning
 from posture.collect import Source
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError, complain
@@ -84,7 +84,7 @@ def scan(
         if output == "json" and scanned:
             from posture.commands.report import built
 
-            printer.document(built(store, inputs, scanned, memory=path == MEMORY))
+            printer.document(built(store, inputs, list(dict.fromkeys(scanned)), memory=path == MEMORY))
     return DRIFT if DRIFT in codes else max(codes)
 
 
@@ -120,9 +120,10 @@ def show(store: Store, done: Scanned, now: str, seconds: float) -> None:
         click.echo(f"assumed: {visible(text, 300)}", err=True)
     open_now = _open(store, done, now)
     lines = flowed(_headline(done, seconds), printer.width(), indent=INDENT)
-    lines += flowed(_tally(done, open_now), printer.width(), ", ", INDENT)
+    lines += flowed(_tally(done, open_now, kept=store.path != MEMORY), printer.width(), ", ", INDENT)
     for line in lines:
-        click.echo(line)
+        for piece in printer.wrapped(line, INDENT):
+            click.echo(piece)
     for line in group_lines(grouped(open_now, lambda row: findings.whole(store, row)), now):
         click.echo(line)
     if any(gap.reason == "not collected" for gap in done.snapshot.gaps):
@@ -130,12 +131,14 @@ def show(store: Store, done: Scanned, now: str, seconds: float) -> None:
     for gap in done.snapshot.gaps:
         if gap.reason != "not collected":
             where = f" in {gap.namespace}" if gap.namespace else ""
-            click.echo(f"gap   {visible(gap.resource + where, 200)}: {gap.reason}, {visible(gap.message, 300)}")
+            text = f"gap   {visible(gap.resource + where, 200)}: {gap.reason}, {visible(gap.message, 300)}"
+            for line in printer.wrapped(text, INDENT):
+                click.echo(line)
 
 
 def _headline(done: Scanned, seconds: float) -> list[str]:
     snapshot, approved = done.snapshot, done.approved
-    version = str(snapshot.version) if snapshot.version else "version assumed"
+    version = str(snapshot.version or f"{resources.nearest(None)} assumed")
     agreed = [visible(file, 60) for file in done.files]
     if approved:
         why = f' "{visible(approved.why, 60)}"' if approved.why else ""
@@ -153,7 +156,7 @@ def _headline(done: Scanned, seconds: float) -> list[str]:
     return parts
 
 
-def _tally(done: Scanned, open_now: Sequence[Row]) -> list[str]:
+def _tally(done: Scanned, open_now: Sequence[Row], *, kept: bool) -> list[str]:
     events = [event.kind for event in done.events]
     words = {
         "opened": "new",
@@ -172,8 +175,9 @@ def _tally(done: Scanned, open_now: Sequence[Row]) -> list[str]:
     if done.summary["unknown"]:
         parts.append(f"{done.summary['unknown']} unknown because of gaps")
     if done.summary["standing"]:
-        parts.append(f"{done.summary['standing']} standing (posture findings list --standing)")
-    if not done.approved and not done.files:
+        shown = " (posture findings list --standing)" if done.approved else ""
+        parts.append(f"{done.summary['standing']} standing{shown}")
+    if kept and not done.approved and not done.files:
         parts.append("`posture baseline approve` agrees to what is possible today")
     return parts
 
@@ -201,7 +205,7 @@ def group_lines(groups: Sequence[Group], now: str) -> Iterator[str]:
         if narrow:
             start, *rest = printer.wrapped(INDENT + text, INDENT)
             yield f"{severity}  {start[len(INDENT) :]}"
-            yield from (*rest, INDENT + whose, *printer.wrapped(INDENT + way, INDENT))
+            yield from (*rest, *printer.wrapped(INDENT + whose, INDENT), *printer.wrapped(INDENT + way, INDENT))
         else:
             yield f"{severity}  {printer.pad(cut(text, room), room)}  {whose}"
             yield INDENT + cut(way, width - len(INDENT))

@@ -45,7 +45,7 @@ class Question:
         if groups is not None and not (isinstance(groups, list) and all(isinstance(g, str) for g in groups)):
             raise ValueError("groups is not a list of strings")
         for key in known - {"groups"}:
-            if not isinstance(given.get(key) or "", str):
+            if not isinstance(given.get(key), str | None):
                 raise ValueError(f"{key} is not a string")  # noqa: TRY004 - one error for a line that is wrong
         if not given.get("verb"):
             raise ValueError("verb is missing")
