@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from posture import __version__
+from posture.drift.causes import UPGRADE
 from posture.groups import Group, grouped
 from posture.kinds import BY_NAME, manifest
 from posture.model import SEVERITIES, Check, Decision, Finding, Fix, Gap, Key, Unit
@@ -62,8 +63,8 @@ def finding_record(
         "reasons": [_reason(reason.check, reason.severity, reason.title, checks) for reason in finding.reasons],
         "path": list(finding.path),
         "causes": [
-            {"object": reference(cause.key), "what": cause.what, "actor": cause.actor, "claimed": bool(cause.actor),
-             "time": cause.time}
+            {"object": reference(cause.key), "what": cause.what, "actor": cause.actor,
+             "claimed": bool(cause.actor) and cause.what != UPGRADE, "time": cause.time}
             for cause in finding.causes
         ],
         "owner": finding.whose,

@@ -13,8 +13,9 @@ COLUMNS = ("id", "group", "cluster", "domain", "severity", "status", "mark", "ow
            "message", "fix", "checks")  # fmt: skip
 
 
-_FORMULA = re.compile(r"(?:^|(?<=;)) *(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""Where one could begin: a cell, or what follows a semicolon, which separates cells where the comma is for decimals."""
+_FORMULA = re.compile(r"""(?:^|(?<=;))(?=[ "']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
+"""Where one could begin, behind quotes too: a cell, or what follows a semicolon, which separates cells where the comma
+is for decimals."""
 
 
 def cell(text: str) -> str:

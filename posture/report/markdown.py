@@ -9,7 +9,7 @@ from typing import Any
 from posture.report import Report
 from posture.text import count, listed, visible
 
-_MARKUP = re.compile(r"([\\`*_\[\]<>&|~#]|:(?=//)|(?<=www)\.)")
+_MARKUP = re.compile(r"([\\`*_\[\]<>&|~#$]|:(?=//)|(?<=www)\.)")
 _LIST = re.compile(r"[-+=]|\d+[.)]")
 _CALLING = re.compile(r"(@|#(?=\d))")
 """Who is mentioned gets a mail, and GitHub looks for mentions after the backslashes are gone (github/markup#1168)."""
@@ -33,31 +33,42 @@ def render(report: Report) -> str:
         agreed = f"baseline of {baseline['time'][:10]} by {escape(baseline['by'])}" if baseline else none
         objects, standing = count(cluster["objects"], "object"), cluster["standing"]
         lines += [f"{escape(cluster['name'])}: {objects}, {agreed}, {standing} standing", ""]
+    several = len(run["clusters"]) > 1
+    names = {one["id"]: f" of cluster {escape(one['name'])}" if several else "" for one in run["clusters"]}
     by_group: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for finding in report["findings"]:
         by_group[finding["cluster"], finding["group"]].append(finding)
     for group in report["groups"]:
-        lines += _group(group, by_group[group["cluster"], group["id"]])
+        lines += _group(group, by_group[group["cluster"], group["id"]], names[group["cluster"]])
     if not report["groups"]:
-        lines += ["Nothing became possible that was not agreed.", ""]
+        read = ", as far as it could be read" if report["gaps"] else ""
+        lines += [f"Nothing became possible that was not agreed{read}.", ""]
     if report["gaps"]:
         lines += ["## Not read", ""]
-        lines += [f"- {escape(gap['resource'])} {escape(gap['namespace'])}: {gap['reason']}, {escape(gap['message'])}"
+        lines += [f"- {_place(gap)}{names[gap['cluster']]}: {gap['reason']}, {escape(gap['message'])}"
                   for gap in report["gaps"]] + [""]  # fmt: skip
     return "\n".join(lines)
 
 
-def _group(group: Any, members: list[Any]) -> list[str]:
+def _place(gap: Any) -> str:
+    what = "every kind" if gap["resource"] == "*" else escape(gap["resource"])
+    if gap["namespace"].startswith("!"):
+        return f"{what} outside of {listed([escape(name) for name in gap['namespace'][1:].split(',')])}"
+    return f"{what} in {escape(gap['namespace'])}" if gap["namespace"] else what
+
+
+def _group(group: Any, members: list[Any], cluster: str) -> list[str]:
     first = members[0]
     lines = [f"## {group['severity'].upper()} {escape(group['message'])}", ""]
-    lines += [f"Owner: {escape(', '.join(group['owners']))}. Group `{group['id']}`.", ""]
+    lines += [f"Owner: {escape(', '.join(group['owners']))}. Group `{group['id']}`{cluster}.", ""]
     for reason in first["reasons"][:1]:
         if "why" in reason:
             lines += [f"{escape(reason['why'])} {escape(reason['remedy'])}", ""]
     shown = members[:20]
     for finding in shown:
+        status = "" if finding["status"] == "open" else f" ({finding['status']})"
         fix = f" Fix: {escape(finding['fix']['text'])}." if finding["fix"] else ""
-        lines.append(f"- `{finding['id'][:8]}` {escape(finding['message'])}.{fix}")
+        lines.append(f"- `{finding['id'][:8]}`{status} {escape(finding['message'])}.{fix}")
     if len(members) > len(shown):
         lines.append(f"- and {len(members) - len(shown)} more")
     return [*lines, ""]
