@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from posture.config import Config
 from posture.errors import UsageError
 from posture.model import Content, Snapshot, Version, canonical
 from posture.pipeline import DOMAINS, Shipped
+from posture.resources import NEWEST, SUPPORTED, nearest
 
 
 class Held(Mapping[bytes, Content]):
@@ -55,9 +56,22 @@ def snapshot_of(source: Source, shipped: Shipped, *, offline: bool, version: Ver
     held = Held()
     snapshot = collect(source, lambda _: None, held.put, held)
     snapshot = replace(snapshot, version=snapshot.version or version)
-    if offline:
-        for domain in DOMAINS:
-            objects, assumed = domain.completed(snapshot, shipped(snapshot.version))
-            held.put([canonical(content) for content in objects.values()])
-            snapshot = replace(snapshot.replaced(objects.items()), contents=held, assumed=snapshot.assumed + assumed)
+    return completed(snapshot, shipped, held.put) if offline else snapshot
+
+
+def completed(snapshot: Snapshot, shipped: Shipped, put: Callable[[Bodies], None]) -> Snapshot:
+    """A folder's snapshot with what a running cluster would have added; `put` keeps the added projections."""
+    snapshot = replace(snapshot, assumed=snapshot.assumed + unknown_version(snapshot.version))
+    for domain in DOMAINS:
+        objects, assumed = domain.completed(snapshot, shipped(snapshot.version))
+        put([canonical(content) for content in objects.values()])
+        fuller = snapshot.replaced(objects.items())
+        snapshot = replace(fuller, contents=snapshot.contents, assumed=snapshot.assumed + assumed)
     return snapshot
+
+
+def unknown_version(version: Version | None) -> tuple[str, ...]:
+    """What is assumed about a server whose default roles posture does not ship."""
+    if version is None or version in SUPPORTED:
+        return ()
+    return (f"default roles as in {nearest(version)}: those of {version} are not among {SUPPORTED[0]} to {NEWEST}",)

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from posture import reading
 from posture.collect import Bodies, Facts, Problem, Source, collect
 from posture.drift.agreed import Agreed
 from posture.drift.lifecycle import Event, Outcome
 from posture.inputs import Inputs
 from posture.kinds import API_RESOURCES
-from posture.model import INCOMPLETE, Gap, Snapshot, Version, canonical, differences, fingerprint
+from posture.model import INCOMPLETE, Gap, Snapshot, Version, differences, fingerprint
 from posture.pipeline import DOMAINS, JUDGED, History, judge
 from posture.store import Store, baselines, decisions, findings, snapshots
 from posture.store.baselines import Approved
@@ -128,11 +129,8 @@ def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tup
     before = known(source.facts)
     snapshot = replace(snapshot, cluster=before.snapshot.cluster, version=snapshot.version or request.version)
     if request.offline:
-        for domain in DOMAINS:
-            objects, assumed = domain.completed(snapshot, inputs.shipped(snapshot.version))
-            put([canonical(content) for content in objects.values()])
-            snapshot = replace(snapshot.replaced(objects.items()), contents=contents, assumed=assumed)
-    return before, snapshot
+        return before, reading.completed(snapshot, inputs.shipped, put)
+    return before, replace(snapshot, assumed=reading.unknown_version(snapshot.version))
 
 
 def _identity(store: Store, facts: Facts, request: Request) -> str:

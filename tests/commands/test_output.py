@@ -223,3 +223,12 @@ def test_a_pipe_cuts_nothing(world: World) -> None:
 
     narrow = process("findings", "list", "--members", env=os.environ | {"COLUMNS": "60"}).out
     assert max(map(len, narrow.splitlines())) <= 60
+
+
+@pytest.mark.parametrize("command_line", ["scan --from drifted.json --db :memory:", "diff drifted.json drifted.json"])
+def test_default_roles_of_another_version_are_said_to_be_assumed(world: World, command_line: str) -> None:
+    """Defaults of a version that posture does not know are taken from the nearest; known ones need no word."""
+    old, known = (posture(*command_line.split(), "--kubernetes-version", version) for version in ("1.30", "1.34"))
+
+    assert "default roles as in 1.33: those of 1.30 are not among 1.33 to 1.36" in old.err
+    assert "not among" not in known.err
