@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from posture.store import open_store, upkeep
+from tests.conftest import FIGURE
 from tests.generator.objects import Object, account, binding, group, namespace, role, rule, service_account
 
 NAMESPACES = 60
@@ -213,8 +214,8 @@ def on(folder: Path, day: int, at: str = "") -> Sequence[str]:
             "--kubernetes-version", "1.36"]  # fmt: skip
 
 
-def check_scans(command: Command, number: int) -> None:
-    """Kill a scan at some moments; after each, run it again and compare."""
+def check_scans(command: Command, number: int) -> str:
+    """Kill a scan at some moments; after each, run it again and compare. Says how many kills hit it where."""
     command.again()
     twice = dump(command.db)
     hit = Counter[str]()
@@ -225,20 +226,22 @@ def check_scans(command: Command, number: int) -> None:
         hit[f"{what} {'after' if done else 'before'} the commit"] += 1
         command.again()
         assert dump(command.db) == (twice if done else command.left)
-    print(hit)
     assert hit["killed before the commit"] >= number // 4
+    return f"{number} kills of a scan, 0 differences: {', '.join(f'{times} {what}' for what, times in hit.items())}"
 
 
 @pytest.mark.parametrize("number", [12, pytest.param(150, marks=pytest.mark.prove)])
-def test_a_killed_scan_left_nothing(folder: Path, number: int) -> None:
+def test_a_killed_scan_left_nothing(folder: Path, number: int, record_property: Callable[[str, object], None]) -> None:
     """After a rerun the database equals one of which no scan was ever killed: rows, history, findings, events."""
-    check_scans(Command(folder, folder / "base.db", "scan", *on(folder, 3)), number)
+    record_property(FIGURE, check_scans(Command(folder, folder / "base.db", "scan", *on(folder, 3)), number))
 
 
 @pytest.mark.parametrize("number", [8, pytest.param(50, marks=pytest.mark.prove)])
-def test_a_killed_first_scan_left_nothing(folder: Path, number: int) -> None:
+def test_a_killed_first_scan_left_nothing(
+    folder: Path, number: int, record_property: Callable[[str, object], None]
+) -> None:
     """Also where there was no database yet, and it died while it made one."""
-    check_scans(Command(folder, None, "scan", *on(folder, 2)), number)
+    record_property(FIGURE, check_scans(Command(folder, None, "scan", *on(folder, 2)), number))
 
 
 # Decisions ----------------------------------------------------------------------------------------------------------
