@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # How a kept connection shows that the server closed it before this request, for instance because it was started again.
-_CLOSED_BY_SERVER = (http.client.RemoteDisconnected, ConnectionError)
+_CLOSED_BY_SERVER = (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError)
 
 
 class RefusedError(RuntimeError):
