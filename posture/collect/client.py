@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from posture import __version__
 from posture.collect import access as accesses
+from posture.collect import nesting
 from posture.collect.access import Access
 from posture.collect.problem import RequestProblem, refused, unanswered, without_password
 from posture.errors import PostureError, UsageError
@@ -258,7 +259,7 @@ class Client:
         if response.status != 200:
             raise refused(response, body, path)
         try:
-            document = orjson.loads(body)
+            document = nesting.loads(body)
         except orjson.JSONDecodeError as error:
             kind = visible(response.headers.get("Content-Type", "nothing"), 100)
             raise RequestProblem(f"GET {path}: the answer ({kind}) is no JSON: {error}", again=True) from error

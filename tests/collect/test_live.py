@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from posture.collect import Facts, Page, Restart, collect
@@ -16,12 +17,13 @@ from posture.collect.discovery import discover
 from posture.collect.live import LiveSource
 from posture.errors import CannotJudge
 from posture.kinds import ADMISSION, API_RESOURCES, BY_NAME, KINDS, RBAC
-from posture.model import Gap, Version
+from posture.model import Gap, Key, Version
 from tests.collect.readings import gaps, lists, names, read
 from tests.controlplane.controlplane import ControlPlane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from posture.kinds import Kind
 
@@ -127,6 +129,29 @@ class TestWholeCluster:
             items = found[kind.name, ""]
             assert items, kind.name
             assert items == listed_by_kubectl(plane, kind)
+
+    def test_is_read_when_somebody_nests_an_object_deeper_than_the_decoder_goes(
+        self, plane: ControlPlane, tmp_path: Path
+    ) -> None:
+        """The server takes it, and every list of that kind holds it: nobody hides a kind from posture like that."""
+        deep = b"%s{}%s" % (b'{"f:deep":' * 1500, b"}" * 1500)
+        fields = b'"operation":"Apply","fieldsType":"FieldsV1","fieldsV1":%s' % deep
+        entry = b'{"manager":"m","apiVersion":"rbac.authorization.k8s.io/v1",%s}' % fields
+        body = tmp_path / "deep.json"
+        body.write_bytes(
+            b'{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","rules":[],'
+            b'"metadata":{"name":"deep","managedFields":[%s]}}' % entry
+        )
+        path = f"/apis/{RBAC_V1}/clusterroles"
+        plane.kubectl("create", "--raw", path, "--filename", str(body))
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            with pytest.raises(ValueError, match="depth"):
+                orjson.loads(plane.kubectl("get", "--raw", path).stdout)
+            snapshot = read(client)
+        plane.request("DELETE", f"{path}/deep")
+        assert snapshot.gaps == ()
+        assert snapshot.get(Key(f"clusterroles.{RBAC}", "", "deep")) is not None
+        assert snapshot.get(Key(f"clusterroles.{RBAC}", "", "view")) is not None
 
     def test_has_the_clusters_id_name_and_version(self, plane: ControlPlane) -> None:
         with open_client(kubeconfig=str(plane.kubeconfig())) as client:
