@@ -89,12 +89,11 @@ def reaching(*names: str) -> list[Object]:
         *(binding("nodes", "ClusterRole/nodes", *(account(name, "api") for name in names)),
           role("nodes", rule("list", "nodes"))),
         binding("tools", "ClusterRole/viewer", *(account(name, "api") for name in names), namespace="tools"),
-        namespace("tools", env="platform"),
     ]  # fmt: skip
 
 
-AGREED = [*PLATFORM, *team("pay"), *team("web"), *team("lab", "test"), *reaching("pay", "web")]
-ALIKE = [*AGREED[: -len(reaching())], *team(NEW), *reaching("pay", "web", NEW)]
+AGREED = [*PLATFORM, namespace("tools", env="platform"), *team("pay"), *team("web"), *team("lab", "test")]
+ALIKE = [*AGREED, *team(NEW)]
 GET: Unit = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
 SECRETS: Unit = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
 
@@ -151,10 +150,28 @@ EXCEEDING: dict[str, tuple[list[Object], Gains]] = {
 
 
 def test_a_namespace_like_its_peers_is_silent() -> None:
-    """Whatever its workloads, people and pods hold, in it and elsewhere, its peers' hold too."""
+    """Whatever its workloads, people and pods hold in it, its peers' hold too."""
     found = judged(snapshot(AGREED), snapshot(ALIKE))
 
     assert (gained(found), found.unknown, found.outcome.events) == ({}, [], [])
+
+
+def test_what_a_new_namespaces_accounts_reach_outside_of_it_is_found() -> None:
+    """Peers say what is held inside: whoever makes a namespace like theirs gets nowhere else with it."""
+    before, after = [*AGREED, *reaching("pay", "web")], [*ALIKE, *reaching("pay", "web", NEW)]
+
+    assert gained(judged(snapshot(before), snapshot(after))).keys() == {
+        (f"serviceaccount:{NEW}/api", "tools", "ClusterRole/viewer"),
+        (f"serviceaccount:{NEW}/api", "*", "ClusterRole/nodes"),
+    }
+
+
+def test_a_namespace_without_any_of_the_labels_is_like_no_other() -> None:
+    """What nobody labelled has nothing in common but that."""
+    bare = [namespace("bare-1"), *team("bare-2")[1:], namespace("bare-2")]
+    new = [namespace(NEW), *team(NEW)[1:]]
+
+    assert gained(judged(snapshot([*PLATFORM, *bare]), snapshot([*PLATFORM, *bare, *new]))).keys() == EVERYTHING_NEW
 
 
 @pytest.mark.parametrize("name", EXCEEDING)
@@ -193,8 +210,6 @@ def test_what_only_some_peers_have_is_an_excess() -> None:
 EVERYTHING_NEW = {
     (f"serviceaccount:{NEW}/api", NEW, f"Role/{NEW}/reader"), ("group:devs", NEW, "ClusterRole/viewer"),
     (f"group:system:serviceaccounts:{NEW}", NEW, "ClusterRole/reporter"),
-    (f"serviceaccount:{NEW}/api", "tools", "ClusterRole/viewer"),
-    (f"serviceaccount:{NEW}/api", "*", "ClusterRole/nodes"),
 }  # fmt: skip
 
 
@@ -210,8 +225,7 @@ EVERYTHING_NEW = {
 )
 def test_the_settings_say_who_is_a_peer(growth: str, labels: tuple[str, ...], env: str, silent: bool) -> None:
     """The values of the labels on the agreed keys, if new namespaces are to be judged like others at all."""
-    after = [*AGREED[: -len(reaching())], *team(NEW, env), *reaching("pay", "web", NEW)]
-    found = gained(judged(snapshot(AGREED), snapshot(after), growth, labels))
+    found = gained(judged(snapshot(AGREED), snapshot([*AGREED, *team(NEW, env)]), growth, labels))
 
     if silent:
         assert found == {}
@@ -300,7 +314,8 @@ def test_growth_is_judged_as_if_its_like_had_been_agreed_to(
 ) -> None:
     """A namespace like one of a random cluster is silent; with more in it, the finding is what is more, and only that.
 
-    What is more is what would be found if the namespace had been there, like its peer, when the cluster was approved.
+    What is more is what would be found if the namespace had been there, like its peer, when the cluster was approved;
+    outside of it, what would be found if it had no peers.
     """
     before = peculiar(objects)
     if twins:
@@ -310,9 +325,18 @@ def test_growth_is_judged_as_if_its_like_had_been_agreed_to(
 
     found = judged(snapshot(before), snapshot(after))
     assert found.unknown == []
-    assert gained(found) == gained(judged(snapshot(alike), snapshot(after)))
+    assert _in_new(found) == _in_new(judged(snapshot(alike), snapshot(after)))
+    assert _outside(found) == _outside(judged(snapshot(before), snapshot(after), "review"))
     if not seeded:
-        assert gained(found) == {}
+        assert _in_new(found) == {}
+
+
+def _in_new(judgement: Judgement) -> Gains:
+    return {place: units for place, units in gained(judgement).items() if place[1] == NEW}
+
+
+def _outside(judgement: Judgement) -> Gains:
+    return {place: units for place, units in gained(judgement).items() if place[1] != NEW}
 
 
 # Upgrades -----------------------------------------------------------------------------------------------------------

@@ -108,7 +108,9 @@ def peers(before: Snapshot, live: Snapshot, agreed: Agreed) -> dict[str, tuple[s
         for name in sorted(old):
             if name != "default" and not name.startswith("kube-"):
                 alike.setdefault(labels(before, name), []).append(name)
-    return {name: tuple(alike.get(labels(live, name), ())) for name in sorted(known_namespaces(live) - old)}
+    unlabelled = (None,) * len(keys)
+    found = {name: labels(live, name) for name in sorted(known_namespaces(live) - old)}
+    return {name: () if keys and kind == unlabelled else tuple(alike.get(kind, ())) for name, kind in found.items()}
 
 
 class Yardstick:

@@ -77,47 +77,40 @@ class _Gains:
         self.live = live
         self.peers = peers
         self.unknown: list[Unknown] = []
-        self._judged_by: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, frozenset[RuleSet]]]] = {}
+        self._judged_by: dict[tuple[str, tuple[str, ...]], list[tuple[str, frozenset[RuleSet]]]] = {}
 
-    def _new(self, subject: str, scope: str) -> str:
-        """The new namespace because of which a place is judged by peers; "" when there is none, or it has none."""
-        if self.peers:
-            for name in (scope, subjects.namespace_of(subject)):
-                if self.peers.get(name):
-                    return name
-        return ""
+    def _peers(self, subject: str, scope: str) -> list[tuple[str, frozenset[RuleSet]]]:
+        """What each peer of a new namespace was granted inside: one peer for each distinct grant.
 
-    def _alike(self, subject: str, scope: str, new: str) -> list[tuple[str, str]]:
-        """The peers of a new namespace, each with the subject that is there what this one is in this place.
-
-        What an account holds at home says nothing about how far it may reach into the namespaces of others: where
-        there is no other peer, home is looked at with the eyes of a stranger.
+        Peers say what may be held inside the new namespace. What its accounts may do elsewhere, or in the whole
+        cluster, they do not excuse; nor does what an account of a peer holds at home.
         """
-        home = subjects.namespace_of(subject) if scope == new else ""
-        others = [(peer, subjects.moved(subject, new, peer)) for peer in self.peers[new] if peer != home]
-        return others or [(home, subjects.moved(subject, home, new))]
-
-    def _peers(self, subject: str, scope: str, new: str) -> list[tuple[str, frozenset[RuleSet]]]:
-        """What each peer of a new namespace was granted in this place: one peer for each distinct grant."""
-        place = (subjects.moved(subject, new, ""), "" if scope == new else scope, self.peers[new])
-        if place not in self._judged_by:
+        alike = self._alike(subject, scope)
+        place = subjects.moved(subject, scope, ""), tuple(alike)
+        if alike and place not in self._judged_by:
             found: dict[tuple[frozenset[RuleSet], str], str] = {}
-            for peer, twin in self._alike(subject, scope, new):
-                held = self.baseline.effective(twin, peer if scope == new else scope)
+            for peer in alike:
+                held = self.baseline.effective(subjects.moved(subject, scope, peer), peer)
                 named_in = peer if any(peer in names_of(one) for one in held) else ""
                 found.setdefault((held, named_in), peer)
             self._judged_by[place] = [(peer, held) for (held, _), peer in found.items()]
-        return self._judged_by[place]
+        return self._judged_by.get(place, [])
+
+    def _alike(self, subject: str, scope: str) -> list[str]:
+        """The peers of a new namespace that say what a subject may hold inside it; [] where it is not new."""
+        found = self.peers.get(scope, ())
+        home = subjects.namespace_of(subject)
+        return [peer for peer in found if peer != home]
 
     def _beyond(self, held: RuleSet, subject: str, scope: str) -> RuleSet:
         """The permissions that some agreed set lacks; every peer must have had what a new namespace is granted."""
-        new = self._new(subject, scope)
         own = self.baseline.effective(subject, scope)
-        if not new:
+        judged_by = self._peers(subject, scope)
+        if not judged_by:
             return _minus(held, own, scope)
         gained = EMPTY
-        for peer, agreed in self._peers(subject, scope, new):
-            there = agreed | {renamed(one, peer, new) for one in agreed}  # where rules name the peer, its like is meant
+        for peer, agreed in judged_by:
+            there = agreed | {renamed(one, peer, scope) for one in agreed}  # where rules name the peer
             mine = _minus(held, there, scope)
             gained = rule_set(gained.resources | mine.resources, gained.urls | mine.urls, gained.opaque | mine.opaque)
         return _minus(gained, own, scope)  # what was agreed to for the new namespace itself
@@ -130,7 +123,7 @@ class _Gains:
             return
         if subject == subjects.GROUP + subjects.MASTERS:
             return  # bypasses every authorizer: no grant adds to it
-        agreed = frozenset() if self._new(subject, scope) else self.baseline.effective(subject, scope)
+        agreed = self.baseline.effective(subject, scope)
         for through, bindings in self.live.own(where).items():
             held = self.live.roles.get(through)
             if held is None:
@@ -160,11 +153,11 @@ class _Gains:
             return any(reference in self.baseline.own(place) for place in self.baseline.wheres(subject, scope))
 
         subject, scope = where
-        new = self._new(subject, scope)
-        return there(subject, scope, through) or (bool(new) and all(
-            there(twin, peer if scope == new else scope,
-                  through._replace(namespace=peer) if through.namespace == new else through)
-            for peer, twin in self._alike(subject, scope, new)
+        alike = self._alike(subject, scope)
+        return there(subject, scope, through) or (bool(alike) and all(
+            there(subjects.moved(subject, scope, peer), peer,
+                  through._replace(namespace=peer) if through.namespace == scope else through)
+            for peer in alike
         ))  # fmt: skip
 
     def _unbound(self, where: Where, through: Through) -> Iterator[Change]:
