@@ -2,7 +2,8 @@
 
 In order: the organisation's rules (the last that matches wins), the delivery origin of the object to edit, the team
 of its namespace, for a cluster-scoped object the one team that owns all its subjects' namespaces, else the platform.
-A label on the object in question is never asked: the audited must not route the audit.
+A label on the object in question that names a team is never asked: the audited must not route the audit. Nor may a
+delivery origin do that unseen: whoever writes the object can write any.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ class Owners:
         else:
             name, why, unowned = self._evidence(snapshot, asked, namespace, source, stakeholders)
         told = set(rule.tell if rule else ())
+        if rule is None and source and why.startswith("delivered by") and source.namespace != namespace:
+            told.add(self.platform)  # whoever may write the object could have named that origin
         for place in (asked.scope, asked.subject.removeprefix("serviceaccount:").partition("/")[0]):
             told.add(self.team(snapshot, place)[0])
         return Owner(name, why, unowned, tuple(sorted(told - {"", name})))
@@ -105,15 +108,17 @@ class Owners:
     def _evidence(
         self, snapshot: Snapshot, asked: Asked, namespace: str, source: Origin | None, stakeholders: Stakeholders
     ) -> tuple[str, str, bool]:
-        if source and source.namespace:
+        of_platform = namespace == "default" or namespace.startswith("kube-")
+        if source and source.namespace and not of_platform:
             team, label = self.team(snapshot, source.namespace)
             if team:
-                return team, f"delivered by {source.name}: {label}", False
+                claimed = "" if source.namespace == namespace else " (claimed by its own labels)"
+                return team, f"delivered by {source.name}{claimed}: {label}", False
         if namespace:
             team, label = self.team(snapshot, namespace)
             if team:
                 return team, label, False
-            if namespace == "default" or namespace.startswith("kube-"):
+            if of_platform:
                 return self.platform, f"{namespace} is the platform's", False
             return self.platform, f"namespace {namespace} names no team", True
         places = stakeholders(asked.key) if asked.key else None
