@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 YAML = (".yaml", ".yml")
+MOST_BYTES = 64_000_000
 
 
 class Written(NamedTuple):
@@ -38,6 +42,30 @@ def _field(path: Sequence[Any]) -> str:
     return f"{visible(text, 200)}: " if text else ""
 
 
+def data(path: Path | Traversable) -> bytes:
+    """The bytes of a file, or of a pipe. Raises UsageError when it cannot be read, and for what might never end."""
+    name = visible(str(path) if isinstance(path, Path) else path.name, 300)
+    try:
+        mode = path.stat().st_mode if isinstance(path, Path) else stat.S_IFREG
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or str(path) == os.devnull:
+            return path.read_bytes()
+        found = _pipe(path) if isinstance(path, Path) and stat.S_ISFIFO(mode) else None
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}", "check the path and its permissions") from error
+    if found is None:
+        raise UsageError(f"{name} is no file", "name a file, or a pipe that ends")
+    if len(found) > MOST_BYTES:
+        raise UsageError(f"the pipe {name} gives more than {MOST_BYTES:,} bytes", "name a file instead")
+    return found
+
+
+@cache
+def _pipe(path: Path) -> bytes:
+    """The start of what a pipe gives: it can be read once, and a file that people write is often needed twice."""
+    with path.open("rb") as stream:
+        return stream.read(MOST_BYTES + 1)
+
+
 def read(path: Path | Traversable, package: str = "", schema: str = "") -> Written:
     """Read one YAML or JSON file. Raises UsageError when it cannot be read, FileError when it says the wrong thing."""
     from posture.collect.document import ManifestError  # noqa: PLC0415 - the parser is needed by few commands
@@ -45,11 +73,7 @@ def read(path: Path | Traversable, package: str = "", schema: str = "") -> Writt
 
     name = visible(str(path) if isinstance(path, Path) else path.name, 300)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror}", "check the path and its permissions") from error
-    try:
-        value, line_of = load_with_lines(data)
+        value, line_of = load_with_lines(data(path))
     except ManifestError as error:
         raise FileError(f"{name}:{error.line}: {error.reason}", "it must be one YAML or JSON document") from error
     if value is None and schema:  # nothing but comments: every key is left out
@@ -144,8 +168,8 @@ def _strangeness(errors: Sequence[ValidationError]) -> int:
 
 
 def yaml_files(folder: Path | Traversable, suffixes: tuple[str, ...] = YAML) -> Iterable[Path | Traversable]:
-    """All YAML files below a folder, sorted by path; the file itself when it is one."""
-    if folder.is_file():
+    """All YAML files below a folder, sorted by path; what is named itself when it is no folder."""
+    if not folder.is_dir():
         yield folder
         return
     for item in sorted(folder.iterdir(), key=lambda entry: entry.name):

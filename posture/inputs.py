@@ -21,7 +21,7 @@ from posture.model import INCOMPLETE, Check, Content, Key, Snapshot, Version
 from posture.pipeline import Rules
 from posture.text import listed, visible
 
-_BOUND = re.compile(rb"""^(?:\{\s*)?["']?for["']?\s*:""", re.MULTILINE)
+_FOR = re.compile(rb"""(?:^|[\s{,]|\xef\xbb\xbf)["']?for["']?\s*:""")
 
 
 class Inputs:
@@ -46,7 +46,7 @@ class Inputs:
         )
         for item in (*self._check_files, *self._baseline_files, *([config.owners] if config.owners else [])):
             hasher.update(f"\0{item}\0".encode("utf-8", "surrogateescape"))
-            hasher.update(_bytes(item))
+            hasher.update(files.data(item))
         return hasher.hexdigest()
 
     @cached_property
@@ -77,7 +77,7 @@ class Inputs:
     @cached_property
     def bounds(self) -> tuple[Bound, ...]:
         """The baseline files that speak for the namespaces they select, or for the cluster."""
-        return tuple(read_bound(item) for item in self._baseline_files if _BOUND.search(_bytes(item)))
+        return tuple(read_bound(item) for item in self._baseline_files if item in self._bound_files)
 
     @cached_property
     def snapshots(self) -> tuple[Snapshot, ...]:
@@ -93,30 +93,49 @@ class Inputs:
     @cached_property
     def manifests(self) -> list[Path]:
         """The files of baseline paths that hold plain manifests."""
-        return [item for item in self._baseline_files if isinstance(item, Path) and not _BOUND.search(_bytes(item))]
+        return [item for item in self._baseline_files if item not in self._bound_files]
+
+    @cached_property
+    def _bound_files(self) -> frozenset[Path]:
+        return frozenset(item for item in self._baseline_files if _is_bound(files.data(item), self.config))
 
     def shipped(self, version: Version | None) -> Objects:
         """The default objects of the supported minor that is nearest to a version."""
         return shipped(resources.nearest(version))
 
 
-def _existing(path: Path, what: str, suffixes: tuple[str, ...]) -> Iterable[Path | Traversable]:
-    if not path.exists():
-        raise UsageError(f"there is no file or folder {visible(str(path), 300)}", f"it was named as {what}")
-    found = list(files.yaml_files(path, suffixes))
+def _existing(path: Path, what: str, suffixes: tuple[str, ...]) -> Iterable[Path]:
+    named = visible(str(path), 300)
+    try:
+        if not path.exists():
+            raise UsageError(f"there is no file or folder {named}", f"it was named as {what}")
+        found = [item for item in files.yaml_files(path, suffixes) if isinstance(item, Path)]
+        strange = [item for item in found if item.exists() and not item.is_file()]
+    except OSError as error:
+        raise UsageError(f"cannot read {named}: {error.strerror}", "check the path and its permissions") from error
+    if strange:
+        raise UsageError(f"{visible(str(strange[0]), 300)} is no file", f"it was named as {what}: write it to a file")
     if not found:
         looked = listed([f"*{suffix}" for suffix in suffixes])
-        raise UsageError(f"{visible(str(path), 300)} holds no file that could be {what}", f"looked for {looked}")
+        raise UsageError(f"{named} holds no file that could be {what}", f"looked for {looked}")
     return found
 
 
-def _bytes(item: Path | Traversable) -> bytes:
-    try:
-        return item.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {visible(str(item), 300)}: {error.strerror}", "check the path and its permissions"
-        ) from error
+def _is_bound(text: bytes, config: Config) -> bool:
+    """Whether a baseline file says `for` what it speaks; one whose start cannot be read might, and then says where."""
+    from posture.collect.document import Limits  # noqa: PLC0415 - the parser is needed by few commands
+    from posture.collect.manifest import Broken, documents  # noqa: PLC0415
+
+    if not _FOR.search(text):  # spares manifests a second reading
+        return False
+    limits = Limits(document=config.document_bytes, nodes=config.nodes)
+    for number, found in enumerate(documents(BytesIO(text), limits)):
+        if isinstance(found, Broken):
+            if number == 0:
+                return True
+        elif isinstance(found.value, dict) and "for" in found.value:
+            return True
+    return False
 
 
 def check_of(given: dict[str, Any]) -> Check:

@@ -25,6 +25,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _WANTED = (*_SUFFIXES, *(suffix + ".gz" for suffix in _SUFFIXES))
 _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _KUSTOMIZE = "kustomize.config.k8s.io/"
+_NAME_A_PATH = "name a manifest, a folder of manifests, or - for standard input"
 
 
 class FolderSource:
@@ -106,11 +107,12 @@ def _inputs(path: Path | str, problems: list[Problem]) -> list[_Input]:
     path = Path(path)
     try:
         if not path.is_dir():
-            path.stat()
+            mode = path.stat().st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # it may never end
+                raise UsageError(f"{name} is a device", _NAME_A_PATH)
             return [_Input(name, path)]
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        hint = "name a manifest, a folder of manifests, or - for standard input"
-        raise UsageError(f"there is no file or folder {name}", hint) from error
+        raise UsageError(f"there is no file or folder {name}", _NAME_A_PATH) from error
     except OSError as error:
         return [_Input(name, path, f"cannot be read: {error.strerror}")]
     found = list(_walk(path, problems))

@@ -13,6 +13,7 @@ from typing import Any
 from posture.collect import api_resource
 from posture.collect.manifest import Document
 from posture.kinds import API_RESOURCES, BY_KIND, KINDS, RBAC, Kind
+from posture.text import visible
 
 DEFINITION = "CustomResourceDefinition"
 DEFINITION_GROUP = "apiextensions.k8s.io"
@@ -22,8 +23,14 @@ _BY_KIND_ALONE = {kind.kind: kind for kind in KINDS}
 # Groups in which a kind of another group is meant: what Kubernetes 1.15 moved, and an apiVersion without its group.
 _MISLEADING_GROUPS = ("", "extensions")
 _LIST = "List"
-_KIND = re.compile(rb"""\bkind["']?\s*:\s*["']?([^\s"',}\]#]*)""")
-_KIND_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9]*")
+_KIND_WORD = re.compile(rb"\bkind\b")
+_SPELLED = re.compile(rb"[\\!]")  # only an escape or a tag (!!binary) writes a word without its letters
+_KIND_KEY = re.compile(rb"^kind[ \t]*:.*$", re.MULTILINE)
+_PLAIN_KIND = re.compile(rb"kind: ([A-Za-z][A-Za-z0-9]*)")
+_ROOT_AT_MARGIN = re.compile(rb"(?:---[ \t]*(?:#.*)?\n)?(?:[ \t]*(?:#.*)?\n)*+[A-Za-z]")
+# Escapes, flow mappings, other line breaks and a byte order mark, quoted keys, merge keys, the items of a List, and
+# anchors, aliases, tags and explicit keys: whatever may put a kind where nobody would look for it.
+_DEVIOUS = re.compile(rb"""[\\{\r\x80-\xff]|["'][ \t]*:|<<|^items\b|(?<![^\s\[,])[&*!?]""", re.MULTILINE)
 EVERYTHING = frozenset({"*"})
 
 
@@ -31,16 +38,17 @@ def unfold(document: Document) -> Iterator[tuple[Any, int]]:
     """The objects of a document with their lines: its value, or the items of a List, of a List in it, and so on.
 
     Items of a typed list (`RoleBindingList`) that say neither apiVersion nor kind get both from it, as in
-    apimachinery's decodeToList.
+    apimachinery's decodeToList. That takes whatever has `items` for a list, so those of a ConfigMap are taken out too.
     """
     stack = [(document.value, document.line, document.items)]
     while stack:
         value, line, lines = stack.pop()
         if not is_list(value):
             yield value, line
-            continue
+            if not (isinstance(value, dict) and value.get("kind") and isinstance(value.get("items"), list)):
+                continue
         items = value["items"] or ()
-        kind = value["kind"].removesuffix(_LIST)
+        kind = value["kind"].removesuffix(_LIST) if names_list(value) else ""
         inherited = {"apiVersion": value.get("apiVersion"), "kind": kind} if kind else {}
         places = lines if len(lines) == len(items) else (line,) * len(items)
         for item, place in zip(reversed(items), reversed(places), strict=True):
@@ -141,7 +149,30 @@ def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
         value = raw.get(field)
         if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
             return f"{field} is not a list of mappings"
-    return ""
+    return _refused(kind, raw) if kind.kind in ("RoleBinding", "ClusterRoleBinding") else ""
+
+
+def _refused(kind: Kind, raw: Mapping[str, Any]) -> str:
+    """What ValidateRoleBinding and ValidateClusterRoleBinding in kubernetes pkg/apis/rbac/validation refuse."""
+    if "roleRef" not in raw:
+        return "roleRef is missing"
+    kinds = ("Role", "ClusterRole") if kind.namespaced else ("ClusterRole",)
+    wrong = _other("roleRef.kind", raw["roleRef"].get("kind"), kinds)
+    wrong = wrong or _other("roleRef.apiGroup", raw["roleRef"].get("apiGroup") or RBAC, (RBAC,))
+    for number, subject in enumerate(raw.get("subjects") or ()):
+        field, account = f"subjects[{number}]", subject.get("kind") == "ServiceAccount"
+        group, own = subject.get("apiGroup"), "" if account else RBAC
+        wrong = wrong or _other(f"{field}.kind", subject.get("kind"), ("User", "Group", "ServiceAccount"))
+        wrong = wrong or _other(f"{field}.apiGroup", group or own, (own,))
+        if account and not kind.namespaced and not subject.get("namespace"):
+            wrong = wrong or f"{field}.namespace is missing"
+    return wrong
+
+
+def _other(field: str, value: str | None, known: tuple[str, ...]) -> str:
+    if value in known:
+        return ""
+    return f"{field} is {visible(value, 80) if value else 'missing'}, not {' or '.join(known) or 'empty'}"
 
 
 def defined(raw: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -157,20 +188,30 @@ def defined(raw: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def hidden(text: bytes | None) -> frozenset[str]:
-    """The resources that a text which cannot be parsed may hold; "*" when that cannot be told.
+    """The resources that a text which cannot be parsed may hold; "*" unless it is certain which kind it is.
 
-    `text` None is one that nobody holds. A text in which the word kind does not occur is no manifest.
+    kubectl may be able to read it, so nothing is believed that merely looks like a kind. `text` None is one that
+    nobody holds. A text in which the word kind cannot occur is no manifest.
     """
     if text is None or b"\0" in text:
         return EVERYTHING
-    names = set(_KIND.findall(text))
-    if not names:
-        return EVERYTHING if _is_binary(text) else frozenset()
-    if names == {b"List"} or not all(_KIND_NAME.fullmatch(name) for name in names):
+    if not _KIND_WORD.search(text):
+        return EVERYTHING if _SPELLED.search(text) or _is_binary(text) else frozenset()
+    kind = _certain_kind(text)
+    if not kind or kind.endswith(_LIST):
         return EVERYTHING
-    found = {name.decode().removesuffix(_LIST) for name in names}
-    resources = {_BY_KIND_ALONE[name].name for name in found & _BY_KIND_ALONE.keys()}
-    return frozenset(resources | ({API_RESOURCES} if DEFINITION in found else set()))
+    if kind == DEFINITION:
+        return frozenset({API_RESOURCES})
+    return frozenset({_BY_KIND_ALONE[kind].name} if kind in _BY_KIND_ALONE else ())
+
+
+def _certain_kind(text: bytes) -> str:
+    """The one kind that stands in plain words at the left margin, where the keys of the root stand too; else ""."""
+    keys = _KIND_KEY.findall(text)
+    if len(keys) != 1 or not _ROOT_AT_MARGIN.match(text) or _DEVIOUS.search(text):
+        return ""
+    found = _PLAIN_KIND.fullmatch(keys[0])
+    return found[1].decode() if found else ""
 
 
 def _is_binary(text: bytes) -> bool:

@@ -25,6 +25,7 @@ from posture.model import Content, Gap, Key, Snapshot
 
 RBAC_V1 = f"{RBAC}/v1"
 ROLES, BINDINGS, POLICIES = f"roles.{RBAC}", f"rolebindings.{RBAC}", "networkpolicies.networking.k8s.io"
+CLUSTER_BINDINGS = f"clusterrolebindings.{RBAC}"
 
 
 class Read(NamedTuple):
@@ -75,6 +76,11 @@ def binding(**fields: Any) -> dict[str, Any]:
         "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "reader"},
         **fields,
     }
+
+
+def cluster_binding(**fields: Any) -> dict[str, Any]:
+    reference = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "view"}
+    return {**binding(), "kind": "ClusterRoleBinding", "metadata": {"name": "b"}, "roleRef": reference, **fields}
 
 
 def policy(**spec: Any) -> dict[str, Any]:
@@ -260,6 +266,14 @@ def test_lists_are_unfolded(tmp_path: Path, value: dict[str, Any], names: list[s
     assert (found.problems, found.gaps) == ([], [])
 
 
+@pytest.mark.parametrize("beside", [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}, role("b")])
+def test_what_kubectl_takes_for_a_list_is_read_as_one_too(tmp_path: Path, beside: dict[str, Any]) -> None:
+    """Whatever it is called, kubectl creates its items; the object itself is read beside them."""
+    put(tmp_path / "a.yaml", text({**beside, "items": [role("a")]}))
+    assert Key(ROLES, "pay", "a") in read(tmp_path).objects
+    assert (Key(ROLES, "pay", "b") in read(tmp_path).objects) == (beside["kind"] == "Role")
+
+
 def test_an_empty_list_is_nothing(tmp_path: Path) -> None:
     put(tmp_path / "a.yaml", text({"apiVersion": "v1", "kind": "List", "items": None}, role()))
     assert read(tmp_path) == Read({Key(ROLES, "pay", "reader"): role()}, [], [], "")
@@ -299,10 +313,10 @@ def test_a_list_whose_items_are_wrong_is_a_gap_of_its_kind(
 def test_every_kind_is_read_in_every_version_that_kubernetes_serves(tmp_path: Path, kind: Any) -> None:
     for version in kind.versions:
         api = f"{kind.group}/{version}" if kind.group else version
-        put(
-            tmp_path / "a.yaml",
-            text({"apiVersion": api, "kind": kind.kind, "metadata": {"name": "a", "namespace": "pay"}}),
-        )
+        value = {"apiVersion": api, "kind": kind.kind, "metadata": {"name": "a", "namespace": "pay"}}
+        if "roleRef" in kind.keep:
+            value["roleRef"] = {"kind": "ClusterRole", "name": "view"}
+        put(tmp_path / "a.yaml", text(value))
         found = read(tmp_path)
         assert list(found.objects) == [Key(kind.name, "pay" if kind.namespaced else "", "a")]
         assert found.problems == []
@@ -395,6 +409,26 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
     (role(rules=5), ROLES, "pay", "Role pay/reader: a field has not the type that the API requires"),
     (role(rules={}), ROLES, "pay", "Role pay/reader: rules is not a list of mappings"),
     (binding(subjects=["x"]), BINDINGS, "pay", "RoleBinding pay/b: subjects[0] is not a subject with a name"),
+    ({field: value for field, value in binding().items() if field != "roleRef"}, BINDINGS, "pay",
+     "RoleBinding pay/b: roleRef is missing"),
+    (binding(roleRef={"kind": "role", "name": "x"}), BINDINGS, "pay",
+     "RoleBinding pay/b: roleRef.kind is role, not Role or ClusterRole"),
+    (cluster_binding(roleRef={"kind": "Role", "name": "x"}), CLUSTER_BINDINGS, "",
+     "ClusterRoleBinding b: roleRef.kind is Role, not ClusterRole"),
+    (cluster_binding(roleRef={"kind": "clusterrole", "name": "x"}), CLUSTER_BINDINGS, "",
+     "ClusterRoleBinding b: roleRef.kind is clusterrole, not ClusterRole"),
+    (binding(roleRef={"apiGroup": "rbac", "kind": "Role", "name": "x"}), BINDINGS, "pay",
+     f"RoleBinding pay/b: roleRef.apiGroup is rbac, not {RBAC}"),
+    (binding(subjects=[{"kind": "User", "name": "ann"}, {"name": "bob"}]), BINDINGS, "pay",
+     "RoleBinding pay/b: subjects[1].kind is missing, not User or Group or ServiceAccount"),
+    (binding(subjects=[{"kind": "user", "name": "ann"}]), BINDINGS, "pay",
+     "RoleBinding pay/b: subjects[0].kind is user, not User or Group or ServiceAccount"),
+    (binding(subjects=[{"kind": "Group", "name": "ops", "apiGroup": "v1"}]), BINDINGS, "pay",
+     f"RoleBinding pay/b: subjects[0].apiGroup is v1, not {RBAC}"),
+    (binding(subjects=[{"kind": "ServiceAccount", "name": "api", "apiGroup": RBAC}]), BINDINGS, "pay",
+     f"RoleBinding pay/b: subjects[0].apiGroup is {RBAC}, not empty"),
+    (cluster_binding(subjects=[{"kind": "ServiceAccount", "name": "api"}]), CLUSTER_BINDINGS, "",
+     "ClusterRoleBinding b: subjects[0].namespace is missing"),
     ({**policy(), "spec": "x"}, POLICIES, "pay", "NetworkPolicy pay/p: spec is not a mapping"),
     (policy(ingress="x"), POLICIES, "pay", "NetworkPolicy pay/p: a field has not the type that the API requires"),
     (role(metadata={"name": "a", "namespace": "pay", "managedFields": ["x"]}), ROLES, "pay",
@@ -485,8 +519,9 @@ def test_the_resource_version_of_a_file_promises_nothing(tmp_path: Path) -> None
 def test_objects_that_share_a_part_through_an_alias_are_not_mixed_up(tmp_path: Path) -> None:
     put(
         tmp_path / "a.yaml",
-        f"kind: List\nitems:\n- &a {{apiVersion: {RBAC_V1}, kind: RoleBinding, metadata: &m {{name: a}}, subjects: &s\n"
-        "  [{kind: ServiceAccount, name: x}]}\n- {<<: *a, metadata: {<<: *m, namespace: other}}\n",
+        f"kind: List\nitems:\n- &a {{apiVersion: {RBAC_V1}, kind: RoleBinding, metadata: &m {{name: a}},\n"
+        "  roleRef: {kind: Role, name: r}, subjects: &s [{kind: ServiceAccount, name: x}]}\n"
+        "- {<<: *a, metadata: {<<: *m, namespace: other}}\n",
     )
     found = read(tmp_path).objects
     assert {key.namespace: item["subjects"][0]["namespace"] for key, item in found.items()} == {
@@ -600,35 +635,54 @@ def test_documents_that_are_no_objects_are_said_once_for_each_file(
     assert (found.problems, found.gaps) == ([problem], [])
 
 
+DEEP = f"x: {'[' * 2_000}{']' * 2_000}\n"
+"""What kubectl reads and posture does not."""
+
 BROKEN: list[tuple[str | bytes, list[str]]] = [
     ("kind: Role\nrules: [", [ROLES]),
-    ("kind: 'Role'\nrules: [", [ROLES]),
-    ('{"kind": "Role", "rules": [', [ROLES]),
-    ('{"kind":"RoleList","items":[', [ROLES]),
-    ("kind:\n  Role\nrules: [", [ROLES]),
-    ("? kind\n: Role\nrules: [", [ROLES]),
-    ("kind: RoleBinding\nroleRef: {kind: ClusterRole}\nx: [", [BINDINGS, f"clusterroles.{RBAC}"]),
+    ("---\n# a role\n\nkind: Role\r\nrules:\n- verbs: ['*']\n  apiGroups: [", [ROLES]),
+    ("kind: RoleBinding\nroleRef:\n  kind: ClusterRole\nx: [", [BINDINGS]),
     ("kind: CustomResourceDefinition\nx: [", ["apiresources"]),
-    ("kind: Role # the {{ first\nrules: [", [ROLES]),
     ("kind: ConfigMap\ndata: [", []),
     ("kind: Secret\ndata: [", []),
+    (f"kind: Role\n{DEEP}", [ROLES]),
     ("image: [", []),
     ("mankind: Role\nx: [", []),
+    # What it is cannot be told, or might be told wrongly:
+    ("kind: 'Role'\nrules: [", ["*"]),
+    ('{"kind": "Role", "rules": [', ["*"]),
+    ("kind: RoleList\nitems: [", ["*"]),
     ("kind: List\nitems: [", ["*"]),
+    ("kind: ConfigMap\nitems: [", ["*"]),
+    ("kind:\n  Role\nrules: [", ["*"]),
+    ("? kind\n: Role\nrules: [", ["*"]),
+    ("kind: Role # the {{ first\nrules: [", ["*"]),
     ("kind: {{ .Values.kind }}\nname: x: y", ["*"]),
     ("kind: Role\n---x\nkind: {{ x }}\n", [ROLES, "*"]),
     ("kind: &a Role\nrules: [", ["*"]),
-    (b"kind: Role\nx: \xe9\n", [ROLES]),
+    ("kind: Role\nx: &a [*a]", ["*"]),
+    (f'"\\x6bind": Role\n{DEEP}', ["*"]),
+    (f'kind: Namespace\n"\\x6bind": Role\n{DEEP}', ["*"]),
+    (f'kind: Namespace\n"kind": Role\n{DEEP}', ["*"]),
+    (f"kind: Namespace\nkind: Role\n{DEEP}", ["*"]),
+    (f"kind: Namespace\n!!str kind: Role\n{DEEP}", ["*"]),
+    (f"!!binary a2luZA==: Role\n{DEEP}", ["*"]),
+    (f"kind: Namespace\n<<:\n  kind: Role\n{DEEP}", ["*"]),
+    (f"kind: Namespace\na: b\rkind: Role\n{DEEP}", ["*"]),
+    (f"kind: Namespace\na: b\u2028kind: Role\n{DEEP}", ["*"]),
+    (f"a: 'kind: Namespace'\n{DEEP}", ["*"]),
+    (f"  kind: Role\n  a: '\nkind: Namespace\n'\n  {DEEP}", ["*"]),
+    (f"---\n  kind: Role\n  a: '\nkind: Namespace\n'\n  {DEEP}", ["*"]),
+    (f"\ufeffkind: Role\na: '\nkind: Namespace\n'\n{DEEP}", ["*"]),
+    (b"kind: Role\nx: \xe9\n", ["*"]),
     (b"image: \xe9\n", ["*"]),
     ("kind: Role".encode("utf-16-le"), ["*"]),
     (os.urandom(2_000) + b"\0", ["*"]),
-    ("kind: Role\nx: &a [*a]", [ROLES]),
-    (f"kind: Role\nx: {'[' * 2_000}", [ROLES]),
 ]
 
 
 @pytest.mark.parametrize(("content", "resources"), BROKEN)
-def test_a_broken_document_is_a_gap_of_each_kind_that_it_may_hold(
+def test_a_broken_document_is_a_gap_of_everything_unless_its_kind_is_certain(
     tmp_path: Path, content: str | bytes, resources: list[str]
 ) -> None:
     put(tmp_path / "good.yaml", text(role()))
@@ -650,7 +704,7 @@ def test_a_template_is_named_as_what_it_looks_like(tmp_path: Path) -> None:
     put(tmp_path / "a.yaml", '{{- if .Values.rbac }}\napiVersion: v1\nkind: Role\n{{- end }}\n{ "x" }\n')
     found = read(tmp_path)
     assert found.problems[0].endswith("(if this is a template, render it first)")
-    assert [gap[0] for gap in found.gaps] == [ROLES]
+    assert [gap[0] for gap in found.gaps] == ["*"]
 
 
 def test_a_document_that_is_too_large_may_hold_anything(tmp_path: Path) -> None:

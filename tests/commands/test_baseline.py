@@ -152,6 +152,33 @@ def test_a_bound_may_be_json(world: World) -> None:
     assert EVE not in subjects(scan(world, world.agreed, world.folder / "bounds"))
 
 
+@pytest.mark.parametrize("text", [
+    ' {"for": {"cluster": true}, "objects": []}',
+    '\n\n{"objects": [], "for": {"cluster": true}}',
+    "# for the cluster\n---\n  objects: []\n  for: {cluster: true}\n",
+    '---\n{"for": {cluster: true}, objects: []}\n',
+    "\ufefffor: {cluster: true}\nobjects: []\n",
+])  # fmt: skip
+def test_a_bound_is_known_by_its_keys(surroundings: Path, text: str) -> None:
+    """However it is laid out: it is never passed over as a manifest of no object."""
+    (surroundings / "b.yaml").write_text(text, encoding="utf-8")
+
+    said = posture("baseline", "validate", "b.yaml").out
+    assert said == "b.yaml: 0 objects, for what is held cluster-wide\n"
+
+
+def test_the_word_for_makes_no_bound(world: World) -> None:
+    """A manifest may hold it anywhere but among the keys of its root."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "x", "annotations": {"for": "x", "y": " for:"}},
+    }
+    write(world.folder / "git" / "a.json", [*agreed(), config])
+
+    assert subjects(scan(world, world.folder / "git", objects=world.agreed)) == []
+
+
 def test_flags_go_before_the_configuration(world: World) -> None:
     """`baseline` of the file counts where no flag is given; its paths are relative to the file."""
     (world.folder / "etc").mkdir()

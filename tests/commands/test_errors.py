@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ def refused(*args: str, code: int = USAGE) -> tuple[str, str]:
     ("scan --from agreed.json --baseline empty", "empty holds no file that could be a baseline", "*.json"),
     ("scan --from agreed.json --checks none", "there is no file or folder none", "a check"),
     ("scan --from agreed.json --checks empty", "empty holds no file that could be a check", "looked for"),
+    ("scan --from agreed.json --checks /dev/zero", "/dev/zero is no file", "a check"),
+    ("scan --from agreed.json --baseline /dev/zero", "/dev/zero is no file", "a baseline"),
+    ("scan --from agreed.json --owners /dev/zero", "/dev/zero is no file", "a pipe that ends"),
+    ("scan --from agreed.json --config /dev/zero", "/dev/zero is no file", "a pipe that ends"),
+    ("scan --from /dev/zero", "/dev/zero is a device", "name a manifest"),
     ("scan --from agreed.json --owners none", "cannot read none: No such file or directory", "check the path"),
     ("scan --from agreed.json --config none", "there is no configuration file none", "POSTURE_CONFIG"),
     ("scan --from agreed.json --context x", "--from reads files; --context, --kubeconfig and -n", "one or the other"),
@@ -201,6 +207,41 @@ def test_a_file_of_comments_says_nothing(world: World, flag: str) -> None:
     (world.folder / "empty.yaml").write_text("# owners: owners.yaml\n", encoding="utf-8")
 
     posture(*SCAN, flag, "empty.yaml")
+
+
+def piped(name: str, text: str) -> str:
+    """A pipe that gives a text once, as a shell's <(…) does."""
+    os.mkfifo(name)
+    threading.Thread(target=Path(name).write_text, args=[text], daemon=True).start()
+    return name
+
+
+def test_what_is_read_again_must_be_a_file(world: World) -> None:
+    """Baselines and checks are read more than once; a pipe among them says nothing the second time."""
+    for flag, what in (("--baseline", "a baseline"), ("--checks", "a check")):
+        folder = world.folder / flag.strip("-")
+        folder.mkdir()
+        os.mkfifo(folder / "pipe.yaml")
+        for path in (folder, folder / "pipe.yaml"):
+            said, hint = refused(*SCAN, flag, str(path))
+            assert said == f"{folder / 'pipe.yaml'} is no file"
+            assert hint == f"it was named as {what}: write it to a file"
+
+
+def test_owners_and_the_configuration_may_come_from_a_pipe(world: World) -> None:
+    """They count every time that they are needed."""
+    owners, config = piped("owners", "rules: [{owner: ann}]\n"), piped("config", "db: ':memory:'\n")
+    ran = posture("scan", "--from", "agreed.json", "--owners", owners, "--config", config, "-o", "json")
+
+    assert {one["owner"] for one in ran.json["findings"]} == {"ann"}
+
+
+def test_a_pipe_that_never_ends_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of filling the memory."""
+    monkeypatch.setattr("posture.files.MOST_BYTES", 10)
+
+    said, _ = refused(*SCAN, "--owners", piped("endless", "# many\n" * 10))
+    assert said == "the pipe endless gives more than 10 bytes"
 
 
 # The database -------------------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from posture.inputs import shipped
 from posture.kinds import BY_NAME, RBAC, project
-from posture.model import Changed, Content, Key
+from posture.model import Changed, Content, Key, Version
 from posture.rbac.aggregate import contributors, rules, settle
 from posture.rbac.evaluate import CLUSTER_ROLES
 from posture.rbac.offline import completed
 from posture.rbac.rules import parse, units
+from posture.resources import NEWEST, SUPPORTED
 from tests.controlplane.controlplane import ControlPlane
 from tests.generator.objects import Object, role, rule, snapshot, urls
 from tests.rbac.agreement import listing
@@ -229,3 +231,48 @@ def test_in_manifests_roles_are_filled_in_through_each_other() -> None:
         key: [rule("get", "a")] for key in ("m-a", "m-b", "m-c")
     }
     assert "m-a, m-b and m-c" in said[0]
+
+
+def test_in_manifests_stored_rules_are_joined_by_those_of_roles_that_were_added() -> None:
+    """A dump and one labelled role more: once applied, the controller would write the new rule too, through all."""
+    found = snapshot([
+        part("l-old", rule("get", "a"), t="1"), part("l-new", rule("*", "*", "*"), t="1"),
+        made_of("l-inner", matching(t="1"), t="2") | {"rules": [rule("get", "a")]},
+        made_of("l-outer", matching(t="2")) | {"rules": [rule("get", "a")]},
+    ])  # fmt: skip
+    filled, said = completed(found, ())
+
+    assert {key.name: content["rules"] for key, content in filled.items()} == {
+        key: [rule("get", "a"), rule("*", "*", "*")] for key in ("l-inner", "l-outer")
+    }
+    assert said == ("the rules of l-inner and l-outer, computed from the roles that they aggregate",)
+
+
+def test_in_manifests_an_aggregated_role_keeps_rules_whose_sources_are_not_there() -> None:
+    """A folder may hold only some of the parts: what is stored stays, and with nothing to add nothing is said."""
+    found = snapshot([
+        part("k-a", rule("get", "a"), t="k"),
+        made_of("k-whole", matching(t="k")) | {"rules": [rule("get", "b"), rule("get", "a")]},
+    ])  # fmt: skip
+
+    assert completed(found, ()) == ({}, ())
+
+
+@pytest.mark.parametrize("version", SUPPORTED, ids=str)
+def test_a_whole_dump_is_left_as_it_is(version: Version) -> None:
+    """Nothing is filled in and nothing is said where everything is there."""
+    dump, _ = completed(snapshot([]), shipped(version))
+
+    assert completed(snapshot([]).replaced(dump.items()), shipped(version)) == ({}, ())
+
+
+def test_a_default_role_in_a_folder_replaces_itself_and_no_other() -> None:
+    """Whoever writes their own `edit` still has a `cluster-admin` that bindings may name."""
+    own = role("edit", rule("get", "a"))
+    filled, said = completed(snapshot([own]), shipped(NEWEST))
+    names = {key.name for key in filled}
+
+    assert "edit" not in names
+    assert {"cluster-admin", "view", "admin"} <= names
+    default = [key for key, _ in shipped(NEWEST) if key.resource == CLUSTER_ROLES]
+    assert said == (f"{len(default) - 1} default ClusterRoles as Kubernetes ships them",)
