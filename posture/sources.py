@@ -92,16 +92,24 @@ def cluster_of(store: Store, name: str) -> str:
     if name:
         found = snapshots.cluster_named(store, name)
         if found is None:
-            known = ", ".join(visible(known, 60) for _, known in snapshots.clusters(store)) or "none yet"
-            raise UsageError(f"there is no cluster {visible(name, 60)} in {store.path}", f"known are: {known}")
+            raise UsageError(f"there is no cluster {visible(name, 60)} in {store.path}", f"known are: {_known(store)}")
         return found
     every = snapshots.clusters(store)
     if not every:
         raise UsageError(f"there is no snapshot in {store.path}", "run `posture scan` first")
     if len(every) > 1:
-        known = ", ".join(visible(known, 60) for _, known in every)
-        raise UsageError("several clusters are stored; say which one is meant with --cluster", f"known are: {known}")
+        raise UsageError(
+            "several clusters are stored; say which one is meant with --cluster", f"known are: {_known(store)}"
+        )
     return every[0][0]
+
+
+def _known(store: Store) -> str:
+    """The clusters by name, with their ids where a name is that of several."""
+    every = snapshots.clusters(store)
+    names = [name for _, name in every]
+    known = [visible(name, 60) + f" ({visible(one, 60)})" * (names.count(name) > 1) for one, name in every]
+    return ", ".join(known) or "none yet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,18 @@ def _before(keep: str, now: datetime) -> str:
 @options.database
 @options.configuration
 def verify(db: str | None, config_path: Path | None) -> int:
-    """Check that nothing in the database was altered: projections, intervals, the journal of decisions."""
+    """Check that what snapshots hold, baselines and decisions are as they were written.
+
+    It recomputes the hashes of objects and of snapshots (objects and gaps), follows the chain of the journal, compares
+    each baseline and each finding's decision, assignee and agreement with the journal, and reads every record once.
+    What has no hash is not compared: the time, source and version of a snapshot, the texts and the history of findings,
+    clusters' names. The hashes have no key: they show damage and changes by hand. Against somebody who may write the
+    file and makes all hashes anew only a copy elsewhere helps.
+    """
     with options.store_of(db, config_path) as store:
-        contents, decisions = upkeep.verify(store)
-    click.echo(f"sound: {count(contents, 'projection')}, {count(decisions, 'decision')}")
+        done = upkeep.verify(store)
+    click.echo(
+        f"sound: {count(done.projections, 'projection')}, {count(done.decisions, 'decision')}, "
+        f"{count(done.approvals, 'approval')}"
+    )
     return OK

@@ -1,14 +1,20 @@
-"""Approved baselines: a revision, and objects that stand in for the revision's own."""
+"""Approved baselines: a revision, and objects that stand in for the revision's own. The journal vouches for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import orjson
+
+from posture.errors import StoreError
 from posture.model import Content, Key, Snapshot, canonical
 
-from . import snapshots
-from .database import Store
+from . import decisions, snapshots
+from .database import Store, shaped
+
+APPROVED = "approved"
+"""The action of approvals in the journal; they are about no finding."""
 
 
 class Approved(NamedTuple):
@@ -25,7 +31,10 @@ class Approved(NamedTuple):
 def approve(
     store: Store, given: Approved, replaced: Iterable[tuple[Key, Content]] = (), on: Approved | None = None
 ) -> Approved:
-    """Write a baseline; `on` is one whose stand-ins it keeps. The id of `given` is not looked at."""
+    """Write a baseline, and into the journal that it was approved; `on` is one whose stand-ins it keeps.
+
+    The id of `given` is not looked at.
+    """
     with store.transaction() as connection:
         number = connection.execute(
             "INSERT INTO baseline (cluster, revision, time, approved_by, why) VALUES (?, ?, ?, ?, ?)", given[1:]
@@ -44,24 +53,52 @@ def approve(
                 "INSERT OR REPLACE INTO baseline_object SELECT ?, ?, ?, ?, id FROM content WHERE hash = ?",
                 (number, *key, digest),
             )
-    return given._replace(id=number)
+        approved = given._replace(id=number)
+        decisions.append(store, _entry(store, approved))
+    return approved
+
+
+def _entry(store: Store, approved: Approved) -> tuple[str, ...]:
+    """The journal's entry of an approval: who, when and why, and hashes of all that was agreed to."""
+    held = [snapshots.hashed(*key, digest or b"") for *key, digest in _replaced(store, approved)]
+    covers = {
+        "baseline": approved.id,
+        "snapshot": approved.revision,
+        "state": snapshots.revision(store, approved.revision).state.hex(),
+        "objects": snapshots.packed(sum(held)).hex(),
+    }
+    return (approved.time, approved.by, approved.cluster, "", APPROVED, approved.why, "", "",
+            orjson.dumps(covers).decode())  # fmt: skip
+
+
+def verify(store: Store) -> int:
+    """Check every baseline against the journal; how many there are. Raises StoreError at the first that differs."""
+    held = {one.id: _entry(store, one) for one in _approved(store, "")}
+    entries = store.connection.execute(
+        f"SELECT {decisions.FIELDS} FROM decision WHERE action = ? ORDER BY id", (APPROVED,)
+    )
+    written = {orjson.loads(row[-1])["baseline"]: row for row in entries}
+    for number in sorted(held.keys() | written.keys()):
+        if held.get(number) != written.get(number):
+            raise StoreError(f"{store.path}: baseline {number} is not what was approved", "restore a backup")
+    return len(held)
 
 
 def latest(store: Store, cluster: str) -> Approved | None:
     """The baseline that counts for a cluster; None when nothing was approved yet."""
-    row = store.connection.execute(
-        "SELECT id, cluster, revision, time, approved_by, why FROM baseline WHERE cluster = ? ORDER BY id DESC LIMIT 1",
-        (cluster,),
-    ).fetchone()
-    return None if row is None else Approved(*row)
+    found = _approved(store, "WHERE cluster = ? ORDER BY id DESC LIMIT 1", cluster)
+    return found[0] if found else None
 
 
 def every(store: Store, cluster: str) -> list[Approved]:
     """All baselines of a cluster, oldest first."""
-    rows = store.connection.execute(
-        "SELECT id, cluster, revision, time, approved_by, why FROM baseline WHERE cluster = ? ORDER BY id", (cluster,)
-    )
-    return [Approved(*row) for row in rows]
+    return _approved(store, "WHERE cluster = ? ORDER BY id", cluster)
+
+
+def _approved(store: Store, which: str, *args: str) -> list[Approved]:
+    rows = store.connection.execute(f"SELECT id, cluster, revision, time, approved_by, why FROM baseline {which}", args)
+    with store.decoding():
+        return [Approved(*shaped(row, "itittt")) for row in rows]
 
 
 def apart(store: Store, approved: Approved) -> frozenset[str]:
@@ -80,11 +117,17 @@ def apart(store: Store, approved: Approved) -> frozenset[str]:
 def snapshot(store: Store, approved: Approved) -> Snapshot:
     """The agreed state as a snapshot: the revision's objects, with those that stand in for them."""
     base = snapshots.load(store, approved.cluster, snapshots.revision(store, approved.revision)).snapshot
+    return base.replaced(
+        (Key(*key), None if digest is None else base.contents[digest]) for *key, digest in _replaced(store, approved)
+    )
+
+
+def _replaced(store: Store, approved: Approved) -> list[tuple[Any, ...]]:
+    """What stands in for the revision's objects: resource, namespace, name, digest (None: taken out)."""
     rows = store.connection.execute(
         "SELECT b.resource, b.namespace, b.name, c.hash FROM baseline_object b LEFT JOIN content c ON c.id = b.content "
         "WHERE b.baseline = ? ORDER BY 1, 2, 3",
         (approved.id,),
     )
-    return base.replaced(
-        (Key(*key), None if digest is None else base.contents[digest]) for *key, digest in rows
-    )  # fmt: skip
+    with store.decoding():
+        return [shaped(row, "tttB") for row in rows]

@@ -6,14 +6,19 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import Self
+from types import NoneType
+from typing import Any, Self
 
 from posture.errors import StoreError, UsageError
 
 BUSY_SECONDS = 30
 MEMORY = ":memory:"
+PRIVATE = 0o600
+"""The mode of files that posture makes; SQLite gives it to those that it keeps beside the database."""
 
 
 def default_path() -> str:
@@ -49,6 +54,20 @@ class Store:
         self.connection.close()
 
     @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Around whatever makes records of rows: one that posture did not write so is damage, not a bug.
+
+        Raises StoreError.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise StoreError(
+                f"{self.path} is damaged: a row is not as posture writes it ({type(error).__name__}: {error})",
+                "run `posture db verify`, or restore a backup",
+            ) from error
+
+    @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing; one inside another is part of it. Waits for another writer up to BUSY_SECONDS.
 
@@ -67,6 +86,23 @@ class Store:
             self.connection.commit()
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
+
+
+def shaped(row: tuple[Any, ...], shape: str) -> tuple[Any, ...]:
+    """A row whose values have the types of a shape: SQLite keeps anything in any column. Raises TypeError.
+
+    A letter a column: `t` text, `i` integer, `b` blob, and as capitals those that may be NULL.
+    """
+    found = tuple(map(type, row))
+    if found not in _fitting(shape):
+        raise TypeError(f"columns of the types {', '.join(one.__name__ for one in found)}")
+    return row
+
+
+@cache
+def _fitting(shape: str) -> frozenset[tuple[type, ...]]:
+    types = {"t": str, "i": int, "b": bytes}
+    return frozenset(product(*((types[one.lower()], *(NoneType,) * one.isupper()) for one in shape)))
 
 
 def failure(path: str, error: sqlite3.Error) -> StoreError:
@@ -100,6 +136,8 @@ def open_store(path: str, *, create: bool = True) -> Store:
             raise StoreError(
                 f"cannot make the folder of {path}: {error.strerror}", "name another place with --db"
             ) from error
+        if not file.exists():
+            _make_private(path)
     try:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     except sqlite3.Error as error:
@@ -119,6 +157,12 @@ def open_store(path: str, *, create: bool = True) -> Store:
         store.close()
         raise
     return store
+
+
+def _make_private(path: str) -> None:
+    """Make a file that is not there, for its owner alone: it says where a cluster is weak."""
+    with suppress(OSError):  # SQLite says what is wrong with the path
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, PRIVATE))
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from posture.errors import StoreError, UsageError
 from posture.model import Action, Finding
 
 from . import findings as stored
-from .database import Store
+from .database import Store, shaped
 
 
 class Deed(NamedTuple):
@@ -27,16 +26,23 @@ class Deed(NamedTuple):
     assignee: str = ""
 
 
-_FIELDS = "time, decided_by, cluster, fingerprint, action, reason, until, assignee, covers"
+FIELDS = "time, decided_by, cluster, fingerprint, action, reason, until, assignee, covers"
 
 
 def _hash(previous: bytes, row: tuple[str, ...]) -> bytes:
     return hashlib.blake2b(previous + orjson.dumps(row), digest_size=16).digest()
 
 
-def _last(connection: sqlite3.Connection) -> bytes:
-    row = connection.execute("SELECT hash FROM decision ORDER BY id DESC LIMIT 1").fetchone()
-    return b"" if row is None else bytes(row[0])
+def append(store: Store, row: tuple[str, ...]) -> int:
+    """Write one entry (its FIELDS) inside the caller's transaction, hashed over the one before. Returns its number."""
+    last = store.connection.execute("SELECT hash FROM decision ORDER BY id DESC LIMIT 1").fetchone()
+    with store.decoding():
+        previous: bytes = shaped(last, "b")[0] if last else b""
+    number = store.connection.execute(
+        f"INSERT INTO decision ({FIELDS}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _hash(previous, row))
+    ).lastrowid
+    assert number is not None
+    return number
 
 
 def newest(store: Store) -> int:
@@ -53,7 +59,6 @@ def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
     """
     found = sorted(findings, key=lambda finding: (finding.cluster, finding.fingerprint))
     with store.transaction() as connection:
-        previous = _last(connection)
         for finding in found:
             if deed.action != "assigned":
                 _unchanged(store, finding)
@@ -61,11 +66,7 @@ def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
                 deed.time, deed.by, finding.cluster, finding.fingerprint, deed.action, deed.reason, deed.until,
                 deed.assignee, orjson.dumps(finding.gained).decode(),
             )  # fmt: skip
-            previous = _hash(previous, row)
-            number = connection.execute(
-                f"INSERT INTO decision ({_FIELDS}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*row, previous),
-            ).lastrowid
+            number = append(store, row)
             where = (finding.cluster, finding.fingerprint)
             if deed.action == "assigned":
                 connection.execute(
@@ -93,7 +94,7 @@ def _unchanged(store: Store, seen: Finding) -> None:
 def verify(store: Store) -> int:
     """Check the journal's chain; the number of decisions. Raises StoreError at the first that was altered."""
     previous, total = b"", 0
-    rows = store.connection.execute(f"SELECT id, hash, {_FIELDS} FROM decision ORDER BY id")
+    rows = store.connection.execute(f"SELECT id, hash, {FIELDS} FROM decision ORDER BY id")
     for row_id, given, *row in rows:
         total += 1
         previous = _hash(previous, tuple(row))
@@ -119,5 +120,9 @@ _UNFOUNDED = """
        OR assignee != coalesce((SELECT assignee FROM decision d
                                 WHERE d.cluster = f.cluster AND d.fingerprint = f.fingerprint AND d.action = 'assigned'
                                 ORDER BY id DESC LIMIT 1), '')
+       OR agreed != EXISTS (SELECT 1 FROM decision d WHERE d.id = f.decision AND d.action = 'agreed')
+          AND NOT EXISTS (SELECT 1 FROM event e WHERE e.finding = f.id
+                          AND (agreed AND e.kind = 'agreed' OR NOT agreed AND e.kind IN ('widened', 'regressed')))
 """
-"""Findings whose decision or assignee is not the journal's last word on them."""
+"""Findings whose decision or assignee is not the journal's last word on them, or that neither the journal nor a scan
+made agreed, or open again."""

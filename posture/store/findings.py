@@ -25,7 +25,7 @@ from posture.model import (
     status_of,
 )
 
-from .database import Store
+from .database import Store, shaped
 
 _COLUMNS = (
     "f.cluster, f.fingerprint, f.domain, f.subject, f.scope, f.severity, f.presence, f.mark, f.agreed, f.exceeded, "
@@ -73,7 +73,20 @@ def rows(store: Store, where: str = "", args: Iterable[Any] = ()) -> list[Row]:
         f"f.agreed, f.exceeded, f.owner, f.unowned, d.action, d.until {_FROM} {condition}",
         tuple(args),
     )
-    return [Row(*row) for row in found]
+    with store.decoding():
+        return [_row(row) for row in found]
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    row = Row(*shaped(values, "ttttttittiitiTT"))
+    _severity(row.rank)
+    return row
+
+
+def _severity(rank: int) -> Severity:
+    if rank < 0:
+        raise IndexError(rank)
+    return SEVERITIES[rank]
 
 
 def whole(store: Store, row: Row) -> Finding:
@@ -103,12 +116,13 @@ def _content(finding: Finding) -> str:
 
 def _finding(row: tuple[Any, ...]) -> Finding:
     (cluster, fingerprint, domain, subject, scope, severity, presence, mark, agreed, exceeded, assignee,
-     opened, changed, resolved, content, action, by, time, reason, until, covers) = row  # fmt: skip
+     opened, changed, resolved, content, action, by, time, reason, until, covers) = shaped(
+        row, "tttttittiitttttTTTTTT")  # fmt: skip
     more: Mapping[str, Any] = orjson.loads(content)
     name, why, unowned, told = more["owner"]
     return Finding(
         cluster=cluster, fingerprint=fingerprint, domain=domain, subject=subject, scope=scope,
-        through=Through(*more["through"]), severity=SEVERITIES[severity], effective=more["effective"],
+        through=Through(*more["through"]), severity=_severity(severity), effective=more["effective"],
         reasons=tuple(Reason(*reason) for reason in more["reasons"]), gained=tuple(more["gained"]),
         headline=more["headline"], path=tuple(more["path"]),
         causes=tuple(Cause(Key(*key), *rest) for key, *rest in more["causes"]),
@@ -133,7 +147,13 @@ def select(store: Store, where: str = "", args: Iterable[Any] = ()) -> Iterator[
         f"SELECT {_COLUMNS} {_FROM} {condition} ORDER BY f.severity, f.cluster, f.grp, f.fingerprint",
         tuple(args),
     )
-    return (_finding(row) for row in rows)
+    return _read(store, rows)
+
+
+def _read(store: Store, rows: Iterable[tuple[Any, ...]]) -> Iterator[Finding]:
+    with store.decoding():
+        for row in rows:
+            yield _finding(row)
 
 
 def current(store: Store, cluster: str) -> dict[str, Finding]:
@@ -207,4 +227,5 @@ def history(store: Store, finding: Finding) -> list[tuple[str, str, str]]:
            ORDER BY 1, 4, 5""",
         {"cluster": finding.cluster, "fingerprint": finding.fingerprint},
     )
-    return [(time, kind, detail) for time, kind, detail, *_ in rows]
+    with store.decoding():
+        return [(time, kind, detail) for time, kind, detail in (shaped(row[:3], "ttt") for row in rows)]

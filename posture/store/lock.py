@@ -13,6 +13,8 @@ from pathlib import Path
 from posture.errors import StoreError
 from posture.text import visible
 
+from .database import PRIVATE
+
 
 @contextmanager
 def held(database: str, what: str, now: str) -> Iterator[None]:
@@ -22,7 +24,9 @@ def held(database: str, what: str, now: str) -> Iterator[None]:
         return
     path = Path(f"{os.path.realpath(database)}.lock")
     try:
-        file = path.open("a+", encoding="utf-8")
+        file = open(  # noqa: SIM115 - Path.open sets no mode
+            path, "a+", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, PRIVATE)
+        )
     except OSError as error:
         raise StoreError(f"cannot lock {database}: {error.strerror}", "the folder must be writable") from error
     with file:

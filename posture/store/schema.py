@@ -144,7 +144,8 @@ CREATE TABLE event (
 
 CREATE INDEX event_of_finding ON event(finding);
 
--- The journal of what people decided: append-only, each row hashed over the one before.
+-- The journal of what people decided: append-only, each row hashed over the one before. The fingerprint of an approval
+-- of a baseline is empty.
 CREATE TABLE decision (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   time TEXT NOT NULL,
@@ -155,7 +156,7 @@ CREATE TABLE decision (
   reason TEXT NOT NULL,
   until TEXT NOT NULL,
   assignee TEXT NOT NULL,
-  covers TEXT NOT NULL,           -- JSON: the units that were recorded with it
+  covers TEXT NOT NULL,           -- JSON: the units that were recorded with it; of an approval, what it holds
   hash BLOB NOT NULL
 );
 

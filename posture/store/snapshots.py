@@ -14,17 +14,19 @@ import orjson
 from posture.collect import Bodies
 from posture.errors import UsageError
 from posture.model import Content, Entry, Gap, Key, Snapshot, Version
+from posture.text import parse_time
 
-from .database import Store
+from .database import Store, shaped
 
 _CACHED = 20_000
 
 
 class Contents(Mapping[bytes, Content]):
-    """Projected objects by digest, read when they are asked for and kept for a while."""
+    """Projected objects by digest, read when they are asked for and kept for a while. Altered ones are refused."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._connection = store.connection
         self._kept: OrderedDict[bytes, Content] = OrderedDict()
 
     def __getitem__(self, digest: bytes) -> Content:
@@ -33,7 +35,10 @@ class Contents(Mapping[bytes, Content]):
             row = self._connection.execute("SELECT body FROM content WHERE hash = ?", (digest,)).fetchone()
             if row is None:
                 raise KeyError(digest)
-            found = orjson.loads(row[0])
+            with self._store.decoding():
+                if hashlib.blake2b(row[0], digest_size=16).digest() != digest:
+                    raise ValueError(f"projection {digest.hex()} was altered")
+                found = orjson.loads(row[0])
             self._kept[digest] = found
             if len(self._kept) > _CACHED:
                 self._kept.popitem(last=False)
@@ -75,20 +80,16 @@ class Stored:
 _COLUMNS = "id, cluster, time, source, complete, server_version, assumed, inputs, summary, state"
 
 
-def _revision(row: tuple[Any, ...]) -> Revision:
-    number, cluster, time, source, complete, version, assumed, inputs, summary, state = row
-    return Revision(
-        number,
-        cluster,
-        time,
-        source,
-        bool(complete),
-        version,
-        tuple(orjson.loads(assumed)),
-        inputs,
-        orjson.loads(summary),
-        bytes(state),
-    )
+def _revision(store: Store, row: tuple[Any, ...]) -> Revision:
+    with store.decoding():
+        number, cluster, time, source, complete, version, assumed, inputs, summary, state = shaped(row, "itttiTtttb")
+        parse_time(time)
+        if version is not None:
+            Version.parse(version)
+        filled = tuple(orjson.loads(assumed))
+        shaped(filled, "t" * len(filled))
+        counts = {name: int(value) for name, value in orjson.loads(summary).items()}
+        return Revision(number, cluster, time, source, bool(complete), version, filled, inputs, counts, state)
 
 
 def put(store: Store, bodies: Bodies) -> None:
@@ -103,13 +104,13 @@ def latest(store: Store, cluster: str | None = None) -> Revision | None:
     """The newest revision, of one cluster or of any."""
     where, args = ("WHERE cluster = ?", (cluster,)) if cluster else ("", ())
     row = store.connection.execute(f"SELECT {_COLUMNS} FROM revision {where} ORDER BY id DESC LIMIT 1", args).fetchone()
-    return None if row is None else _revision(row)
+    return None if row is None else _revision(store, row)
 
 
 def revisions(store: Store, cluster: str) -> list[Revision]:
     """All revisions of a cluster, oldest first."""
     rows = store.connection.execute(f"SELECT {_COLUMNS} FROM revision WHERE cluster = ? ORDER BY id", (cluster,))
-    return [_revision(row) for row in rows]
+    return [_revision(store, row) for row in rows]
 
 
 def revision(store: Store, number: int) -> Revision:
@@ -117,7 +118,7 @@ def revision(store: Store, number: int) -> Revision:
     row = store.connection.execute(f"SELECT {_COLUMNS} FROM revision WHERE id = ?", (number,)).fetchone()
     if row is None:
         raise UsageError(f"there is no snapshot {number} in {store.path}", "`posture snapshots` lists them")
-    return _revision(row)
+    return _revision(store, row)
 
 
 def revision_before(store: Store, cluster: str, time: str) -> Revision:
@@ -128,7 +129,7 @@ def revision_before(store: Store, cluster: str, time: str) -> Revision:
     ).fetchone()
     if row is None:
         raise UsageError(f"there is no snapshot at or before {time}", "`posture snapshots` lists them")
-    return _revision(row)
+    return _revision(store, row)
 
 
 def cluster_named(store: Store, name: str) -> str | None:
@@ -140,7 +141,9 @@ def cluster_named(store: Store, name: str) -> str | None:
 
 def clusters(store: Store) -> list[tuple[str, str]]:
     """Every cluster as (id, name), by name."""
-    return list(store.connection.execute("SELECT id, name FROM cluster ORDER BY name, id"))
+    rows = store.connection.execute("SELECT id, name FROM cluster ORDER BY name, id")
+    with store.decoding():
+        return [(number, name) for number, name in (shaped(row, "tt") for row in rows)]
 
 
 def load(store: Store, cluster: str, at: Revision | None) -> Stored:
@@ -148,7 +151,7 @@ def load(store: Store, cluster: str, at: Revision | None) -> Stored:
     index: dict[str, dict[tuple[str, str], Entry]] = {}
     ids: dict[Key, int] = {}
     unverified: dict[Key, Entry] = {}
-    contents = Contents(store.connection)
+    contents = Contents(store)
     if at is None:
         return Stored(Snapshot(cluster, index, contents), ids, unverified, None)
     rows = store.connection.execute(
@@ -160,21 +163,29 @@ def load(store: Store, cluster: str, at: Revision | None) -> Stored:
            ORDER BY o.id""",
         {"cluster": cluster, "at": at.id},
     )
-    for number, resource, namespace, name, digest, uid, created, resource_version, managers, hidden in rows:
-        key, entry = Key(resource, namespace, name), Entry(digest, uid, created, resource_version, managers)
-        ids[key] = number
-        if hidden:
-            unverified[key] = entry
-        else:
-            index.setdefault(resource, {})[namespace, name] = entry
-    gaps = store.connection.execute(
+    with store.decoding():
+        for row in rows:
+            number, resource, namespace, name, digest, *beside, hidden = shaped(row, "itttbtttti")
+            key, entry = Key(resource, namespace, name), Entry(digest, *beside)
+            ids[key] = number
+            if hidden:
+                unverified[key] = entry
+            else:
+                index.setdefault(resource, {})[namespace, name] = entry
+    version = Version.parse(at.version) if at.version else None
+    snapshot = Snapshot(cluster, index, contents, gaps(store, at), version, at.assumed)
+    return Stored(snapshot, ids, unverified, at)
+
+
+def gaps(store: Store, revision: Revision) -> tuple[Gap, ...]:
+    """What could not be read at a revision, sorted: asked alone where the objects are not needed."""
+    rows = store.connection.execute(
         """SELECT resource, namespace, reason, message FROM gap
            WHERE cluster = :cluster AND since <= :at AND (until IS NULL OR until > :at)""",
-        {"cluster": cluster, "at": at.id},
+        {"cluster": revision.cluster, "at": revision.id},
     )
-    version = Version.parse(at.version) if at.version else None
-    snapshot = Snapshot(cluster, index, contents, tuple(sorted(Gap(*row) for row in gaps)), version, at.assumed)
-    return Stored(snapshot, ids, unverified, at)
+    with store.decoding():
+        return tuple(sorted(Gap(*shaped(row, "tttt")) for row in rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +226,12 @@ def write(connection: sqlite3.Connection, before: Stored, after: Snapshot, commi
     """Write one revision inside the caller's transaction: what changed, and what could not be read. Returns its id."""
     cluster = after.cluster
     connection.execute(
-        "INSERT INTO cluster (id, name) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        "INSERT INTO cluster (id, name) VALUES (?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET name = excluded.name WHERE excluded.name != id",
         (cluster, commit.name or cluster),
     )
     if commit.name:
-        connection.execute(
-            "INSERT INTO cluster_name (name, cluster) VALUES (?, ?) "
-            "ON CONFLICT (name) DO UPDATE SET cluster = excluded.cluster",
-            (commit.name, cluster),
-        )
+        connection.execute("INSERT OR IGNORE INTO cluster_name (name, cluster) VALUES (?, ?)", (commit.name, cluster))
     number = connection.execute(
         "INSERT INTO revision (cluster, time, source, complete, server_version, assumed, inputs, summary, state) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from posture.errors import StoreError
 
-from . import decisions
+from . import baselines, decisions, findings, snapshots
 from .database import Store, failure
 from .snapshots import hashed, packed
 
@@ -69,19 +69,50 @@ def check(store: Store) -> None:
         raise StoreError(f"{store.path}: rows of {table} refer to what is not there", "restore a backup")
 
 
-def verify(store: Store) -> tuple[int, int]:
-    """Check that nothing was altered: projections and revisions against their hashes, the journal's chain.
+class Verified(NamedTuple):
+    """How much was verified."""
 
-    Returns the numbers of projections and of decisions. Raises StoreError at the first that does not hold.
+    projections: int
+    decisions: int
+    approvals: int
+
+
+def verify(store: Store) -> Verified:
+    """Check that nothing was altered: what snapshots hold against its hashes, the journal's chain, baselines and what
+    findings show of decisions against the journal; and that every record can be read.
+
+    The hashes have no key: they show damage and hand-made changes, not a forger who makes all of them anew. Raises
+    StoreError at the first that does not hold.
     """
     check(store)
+    try:
+        with store.decoding():
+            total = _verify_contents(store)
+            _verify_revisions(store)
+            entries, approvals = decisions.verify(store), baselines.verify(store)
+            _read_back(store)
+    except StoreError as error:
+        raise StoreError(str(error), "restore a backup") from error
+    return Verified(total, entries - approvals, approvals)
+
+
+def _read_back(store: Store) -> None:
+    """Read what has no hash, which says whether it can be read."""
+    for cluster, _ in snapshots.clusters(store):
+        snapshots.revisions(store, cluster)
+        snapshots.load(store, cluster, snapshots.latest(store, cluster))
+    findings.rows(store)
+    for _ in findings.select(store):
+        pass
+
+
+def _verify_contents(store: Store) -> int:
     total = 0
     for digest, body in store.connection.execute("SELECT CAST(hash AS BLOB), CAST(body AS BLOB) FROM content"):
         total += 1
         if hashlib.blake2b(body, digest_size=16).digest() != digest:
             raise StoreError(f"{store.path}: the projection {digest.hex()} was altered", "restore a backup")
-    _verify_revisions(store)
-    return total, decisions.verify(store)
+    return total
 
 
 _INTERVALS = (
@@ -98,7 +129,7 @@ _INTERVALS = (
 
 def _verify_revisions(store: Store) -> None:
     """Every revision against the hash of what it held, all in one pass over the intervals."""
-    steps: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    steps: dict[str, dict[int, int]] = {one: defaultdict(int) for one, _ in snapshots.clusters(store)}
     for query in _INTERVALS:
         for cluster, since, until, sign, *parts in store.connection.execute(query):
             amount = sign * hashed(*parts)

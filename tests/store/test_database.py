@@ -15,9 +15,24 @@ import pytest
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from posture import actions
 from posture.errors import STORE, StoreError, UsageError
-from posture.store import MEMORY, Store, database, open_store, schema, upkeep
-from tests.store.stored import a_database
+from posture.model import Gap
+from posture.store import (
+    MEMORY,
+    Store,
+    baselines,
+    database,
+    findings,
+    lock,
+    open_store,
+    schema,
+    snapshots,
+    upkeep,
+)
+from posture.store.decisions import Deed
+from tests.generator.source import Given
+from tests.store.stored import a_database, scanned, some_objects
 
 NOBODY = 65534
 
@@ -224,6 +239,57 @@ def test_damage_met_while_reading_is_a_store_error(tmp_path: Path) -> None:
     path = tmp_path / "posture.db"
     with pytest.raises(StoreError, match="no such table: gone"), open_store(str(path)) as store:
         store.connection.execute("SELECT * FROM gone")
+
+
+DAMAGE = [
+    "UPDATE finding SET content = 'null'", "UPDATE finding SET content = '{}'", "UPDATE finding SET severity = 9",
+    "UPDATE finding SET severity = -1", "UPDATE finding SET opened = x'ff'", "UPDATE content SET body = x'00ff'",
+    "UPDATE content SET body = '{}'", "UPDATE content SET hash = 5 WHERE id = 1", "UPDATE revision SET time = x'ff'",
+    "UPDATE revision SET time = 'soon'", "UPDATE revision SET server_version = 5", "UPDATE revision SET summary = '[]'",
+    "UPDATE revision SET assumed = '[5]'", "UPDATE cluster SET name = x'ff'", "UPDATE version SET managers = x'ff'",
+    "UPDATE gap SET reason = x'ff'", "UPDATE event SET kind = x'ff'", "UPDATE decision SET covers = '{'",
+    "UPDATE baseline SET time = x'ff'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", DAMAGE)
+def test_a_row_that_posture_did_not_write_is_damage(tmp_path: Path, statement: str) -> None:
+    """Values that cannot be decoded: a sentence about the file and what to do, never a bug."""
+    path = tmp_path / "posture.db"
+    with open_store(str(path)) as store:
+        scanned(store, Given(some_objects(), [Gap("nodes", "", "failed", "no")]))
+        actions.decide_on(store, list(findings.select(store))[:1], Deed("acknowledged", "ann", "2026-10-20T12:00:00Z"))
+        actions.approve(store, 1, Deed("agreed", "ann", "2026-10-20T12:00:00Z"), with_gaps=True)
+        store.connection.executescript("DROP TRIGGER decision_stays;" + statement)
+    with pytest.raises(StoreError, match="is damaged: a row is not as posture writes it") as caught:
+        read_all(path)
+    assert caught.value.hint.startswith("run `posture db verify`")
+
+
+def read_all(path: Path) -> None:
+    """Read back every record."""
+    with open_store(str(path)) as store:
+        for cluster, _ in snapshots.clusters(store):
+            for revision in snapshots.revisions(store, cluster):
+                snapshot = snapshots.load(store, cluster, revision).snapshot
+                assert all(list(snapshot.objects(resource)) for resource in snapshot.index)
+            assert baselines.every(store, cluster)
+        assert findings.rows(store)
+        assert [findings.history(store, found) for found in findings.select(store)]
+
+
+def test_what_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """A database says where a cluster is weak. The mode of one that is there is its owner's business."""
+    path = tmp_path / "posture.db"
+    for mode in (0o600, 0o640):
+        with open_store(str(path)) as store, lock.held(str(path), "posture scan", "2026-10-20T10:00:00Z"):
+            scanned(store, Given(some_objects()))
+            found = {file.name.removeprefix("posture.db"): file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+        assert found == {"": mode, "-wal": mode, "-shm": mode, ".lock": 0o600}
+        path.chmod(0o640)
+    (tmp_path / "link.db").symlink_to(tmp_path / "behind.db")
+    open_store(str(tmp_path / "link.db")).close()
+    assert (tmp_path / "behind.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_other_errors_pass_the_database(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from posture.config import Config
 from posture.errors import UsageError
-from posture.model import Snapshot
+from posture.inputs import Inputs
+from posture.model import Gap, Snapshot
+from posture.scan import Request, scan
 from posture.store import MEMORY, Store, open_store, snapshots, upkeep
 from tests.generator.source import Given
 from tests.store.histories import HISTORIES, Moment, cost, written
@@ -113,10 +116,64 @@ def test_before_the_first_revision_there_is_nothing() -> None:
 
 
 def test_a_cluster_is_found_by_its_id_and_by_every_name_it_had(tmp_path: Path) -> None:
-    """A renamed context is the same cluster; a name that moved is the new cluster's."""
+    """A renamed context is the same cluster."""
     with open_store(str(tmp_path / "posture.db")) as store:
-        for cluster, name in (("uid-1", "old"), ("uid-1", "prod"), ("uid-2", "old")):
+        for cluster, name in (
+            ("uid-1", "old"),
+            ("uid-1", "prod"),
+            ("uid-2", "test"),
+            ("uid-1", "uid-1"),
+            ("uid-1", ""),
+        ):
             scanned(store, Given([], cluster=cluster, name=name))
-        assert snapshots.clusters(store) == [("uid-2", "old"), ("uid-1", "prod")]
-        found = {name: snapshots.cluster_named(store, name) for name in ("prod", "old", "uid-1", "uid-2", "none")}
-        assert found == {"prod": "uid-1", "old": "uid-2", "uid-1": "uid-1", "uid-2": "uid-2", "none": None}
+        assert snapshots.clusters(store) == [("uid-1", "prod"), ("uid-2", "test")]
+        found = {
+            name: snapshots.cluster_named(store, name) for name in ("prod", "old", "test", "uid-1", "uid-2", "none")
+        }
+        assert found == {"prod": "uid-1", "old": "uid-1", "test": "uid-2", "uid-1": "uid-1", "uid-2": "uid-2",
+                         "none": None}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["prod", "old", "uid-1"])
+def test_a_name_or_id_of_another_cluster_is_refused(name: str) -> None:
+    """A name never moves: what is decided about one cluster would be about another. Nothing is written."""
+    with open_store(MEMORY) as store:
+        for was in ("old", "prod"):
+            scanned(store, Given([], cluster="uid-1", name=was))
+        with pytest.raises(UsageError, match=f"{name} is already the cluster uid-1, and this one is uid-2") as caught:
+            scanned(store, Given([], cluster="uid-2", name=name))
+        assert "another name with --cluster" in caught.value.hint
+        assert snapshots.clusters(store) == [("uid-1", "prod")]
+        assert rows(store, "revision") == 2
+
+
+@pytest.mark.parametrize(("offline", "cluster", "expected"), [
+    (True, "", ("uid-1", "prod")), (True, "pr-123", ("pr-123", "pr-123")), (True, "prod", ("uid-1", "prod")),
+    (False, "", ("uid-1", "prod")), (False, "pr-123", ("uid-1", "pr-123")),
+])  # fmt: skip
+def test_manifests_are_the_cluster_that_is_named(offline: bool, cluster: str, expected: tuple[str, str]) -> None:
+    """The uid in them counts where --cluster says nothing; a live cluster is its uid, and --cluster its name."""
+    with open_store(MEMORY) as store:
+        scanned(store, Given(some_objects(), cluster="uid-1", name="prod"))
+        before = dict(snapshots.clusters(store))
+        source = Given([], cluster="uid-1", name="" if offline else "prod")
+        request = Request("2026-10-21T10:00:00Z", cluster, offline=offline)
+        assert scan(store, source, Inputs(Config()), request).snapshot.cluster == expected[0]
+        assert dict(snapshots.clusters(store)) == before | dict([expected])
+
+
+def test_manifests_that_nobody_names_are_not_a_cluster_called_local() -> None:
+    """`local` may be the name of a cluster by now."""
+    with open_store(MEMORY) as store:
+        scanned(store, Given([], cluster="uid-1", name="local"))
+        with pytest.raises(UsageError, match="local is already the cluster uid-1, and this one is local"):
+            scan(store, Given([], cluster="", name=""), Inputs(Config()), Request("2026-10-21T10:00:00Z", offline=True))
+
+
+def test_what_could_not_be_read_is_asked_alone() -> None:
+    """The gaps of every revision, as the snapshot has them."""
+    gone = [Gap("roles.x", "", "failed", "no"), Gap("*", "pay", "forbidden", "no")]
+    with open_store(MEMORY) as store:
+        written(store, [Moment("one", {}, held, None) for held in ([], gone, gone[:1], [])])
+        found = [snapshots.gaps(store, one) for one in snapshots.revisions(store, "one")]
+        assert found == [(), (gone[1], gone[0]), (gone[0],), ()]

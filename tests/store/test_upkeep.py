@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from posture import actions
 from posture.errors import StoreError
-from posture.model import Gap
+from posture.model import Gap, Key
 from posture.store import MEMORY, Store, baselines, findings, open_store, snapshots, upkeep
 from posture.store.baselines import Approved
 from posture.store.decisions import Deed
@@ -94,7 +94,7 @@ def test_pruning_keeps_findings_events_and_decisions(tmp_path: Path) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A database with four snapshots, a gap that came and went, findings, decisions and an assignee."""
+    """A database with four snapshots, a gap that came and went, findings, decisions, an assignee and a baseline."""
     path = str(tmp_path / "posture.db")
     hidden = Gap("roles.rbac.authorization.k8s.io", "pay", "forbidden", "no")
     with open_store(path) as store:
@@ -106,7 +106,11 @@ def path(tmp_path: Path) -> str:
         actions.decide_on(store, found[:1], Deed("false positive", "bob", DEED.time, "known"))
         scanned(store, Given(some_objects(2)), "2026-10-03T00:00:00Z")
         scanned(store, Given(some_objects(2)), "2026-10-04T00:00:00Z")
-        upkeep.verify(store)
+        first = baselines.approve(store, Approved(0, "7c1e", 1, DEED.time, "ann", "the audit"))
+        baselines.approve(
+            store, Approved(0, "7c1e", 1, DEED.time, "bob", ""), [(Key("nodes", "", "a"), {"x": 1})], first
+        )
+        assert upkeep.verify(store)[1:] == (3, 2)
     return path
 
 
@@ -130,12 +134,25 @@ ALTERED = [
     ("who decided", TRIGGERS + "UPDATE decision SET decided_by = 'eve' WHERE id = 1", "decision 1 was altered"),
     ("a decision in the middle", TRIGGERS + "PRAGMA foreign_keys = OFF; DELETE FROM decision WHERE id = 1",
      "decision 2 was altered, or one before it taken away"),
-    ("the last decision", TRIGGERS + "UPDATE finding SET decision = NULL; DELETE FROM decision WHERE id = 3",
-     "decision 3 was taken away"),
+    ("the last decision", TRIGGERS + "DELETE FROM decision WHERE id = 5", "decision 5 was taken away"),
     ("what a finding shows", "UPDATE finding SET decision = 1 WHERE decision = 3", "does not show what was decided"),
     ("a decision that a finding lost", "UPDATE finding SET decision = NULL", "does not show what was decided"),
     ("a decision that nobody made", "UPDATE finding SET decision = 3", "does not show what was decided"),
     ("an assignee", "UPDATE finding SET assignee = 'red' WHERE assignee = 'blue'", "does not show what was decided"),
+    ("an agreement", "UPDATE finding SET agreed = 1", "does not show what was decided"),
+    ("who approved", "UPDATE baseline SET approved_by = 'ciso' WHERE id = 1", "baseline 1 is not what was approved"),
+    ("why it was approved", "UPDATE baseline SET why = 'because' WHERE id = 2", "baseline 2 is not what was approved"),
+    ("what was approved", "UPDATE baseline SET revision = 4 WHERE id = 1", "baseline 1 is not what was approved"),
+    ("an approval that nobody gave", "INSERT INTO baseline VALUES (3, '7c1e', 4, '2026-10-20T12:00:00Z', 'ann', '')",
+     "baseline 3 is not what was approved"),
+    ("an approval that is gone", "DELETE FROM baseline WHERE id = 1", "baseline 1 is not what was approved"),
+    ("an object that stands in", "UPDATE baseline_object SET content = NULL", "baseline 2 is not what was approved"),
+    ("an object that stands in no more", "DELETE FROM baseline_object", "baseline 2 is not what was approved"),
+    ("an approved snapshot of another hash",
+     "DELETE FROM version; DELETE FROM unverified; DELETE FROM gap; UPDATE revision SET state = zeroblob(16)",
+     "baseline 1 is not what was approved"),
+    ("a severity", "UPDATE finding SET severity = 9", "is damaged: a row is not as posture writes it"),
+    ("a finding's content", "UPDATE finding SET content = 'null'", "is damaged: a row is not as posture writes it"),
     ("a reference", "PRAGMA foreign_keys = OFF; DELETE FROM object WHERE name = 'b0'",
      "rows of .* refer to what is not there"),
 ]  # fmt: skip
