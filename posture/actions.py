@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from posture import pipeline
 from posture.errors import CannotJudge, UsageError
-from posture.model import INCOMPLETE, SEVERITIES, Change, Content, Finding, Key
+from posture.model import INCOMPLETE, SEVERITIES, Change, Content, Finding, Gap, Key, Snapshot
 from posture.sources import cluster_of
 from posture.store import Store, baselines, findings, snapshots
 from posture.store.baselines import Approved
@@ -88,11 +88,11 @@ def decide_on(store: Store, found: Sequence[Finding], deed: Deed) -> int:
 def approve(store: Store, number: int, deed: Deed, *, with_gaps: bool = False) -> Approved:
     """Agree to a snapshot: what is possible in it is the baseline, and its open findings are agreed.
 
-    Raises CannotJudge when it has gaps and `with_gaps` is not said.
+    Raises CannotJudge when it has gaps, or leaves out what the last baseline knows, and `with_gaps` is not said.
     """
     revision = snapshots.revision(store, number)
     snapshot = snapshots.load(store, revision.cluster, revision).snapshot
-    gaps = [gap for gap in snapshot.gaps if gap.reason in INCOMPLETE]
+    gaps = _unseen(store, snapshot)
     if gaps and not with_gaps:
         first = f"{gaps[0].resource}: {gaps[0].message}"
         raise CannotJudge(
@@ -108,6 +108,19 @@ def approve(store: Store, number: int, deed: Deed, *, with_gaps: bool = False) -
             present = (one for one in findings.current(store, revision.cluster).values() if one.presence == "present")
             _agree(store, present, deed)
     return approved
+
+
+def _unseen(store: Store, snapshot: Snapshot) -> list[Gap]:
+    """What nobody agrees to by accident: gaps, and what was left out (`-n`) and is known to the last baseline."""
+    before = baselines.latest(store, snapshot.cluster)
+    known = snapshots.gaps(store, snapshots.revision(store, before.revision)) if before else None
+    return [
+        gap for gap in snapshot.gaps
+        if gap.reason in INCOMPLETE or (
+            known is not None and gap.reason == "not collected" and gap.resource in (*pipeline.JUDGED, "*")
+            and not any(one.covers(gap) for one in known)
+        )
+    ]  # fmt: skip
 
 
 def approve_findings(store: Store, found: Sequence[Finding], deed: Deed) -> Approved:

@@ -102,6 +102,15 @@ class Gap(NamedTuple):
             return namespace not in self.namespace[1:].split(",")
         return not self.namespace or not namespace or self.namespace == namespace
 
+    def covers(self, other: Gap) -> bool:
+        """Whether all that another gap may hide is hidden by this one."""
+        if self.resource not in ("*", other.resource):
+            return False
+        if not self.namespace.startswith("!"):
+            return self.namespace in ("", other.namespace)
+        mine, theirs = (set(gap.namespace.removeprefix("!").split(",")) for gap in (self, other))
+        return mine <= theirs if other.namespace.startswith("!") else "" not in theirs and not mine & theirs
+
 
 class Through(NamedTuple):
     """What one would edit: the role reference, the policy, the exception, the annotated object."""

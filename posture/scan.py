@@ -10,6 +10,7 @@ from posture import reading
 from posture.collect import Bodies, Facts, Problem, Source, collect
 from posture.drift.agreed import Agreed
 from posture.drift.lifecycle import Event, Outcome
+from posture.errors import UsageError
 from posture.inputs import Inputs
 from posture.kinds import API_RESOURCES
 from posture.model import INCOMPLETE, Gap, Snapshot, Version, differences, fingerprint
@@ -17,6 +18,7 @@ from posture.pipeline import DOMAINS, JUDGED, History, judge
 from posture.store import Store, baselines, decisions, findings, snapshots
 from posture.store.baselines import Approved
 from posture.store.snapshots import Commit, Contents, Stored
+from posture.text import visible
 
 LOCAL = "local"
 
@@ -36,12 +38,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """What a scan did: the revision, the snapshot, what happened to findings, and problems met on the way."""
+    """What a scan did: the revision, the snapshot, what happened to findings, and problems met on the way.
+
+    `unagreed` are the gaps of the approved snapshot that this one does not have.
+    """
 
     revision: int
     name: str
     snapshot: Snapshot
     approved: Approved | None
+    unagreed: tuple[Gap, ...]
     files: tuple[str, ...]
     events: tuple[Event, ...]
     summary: Mapping[str, int]
@@ -83,8 +89,19 @@ def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scan
             outcome, _ = _judged(store, snapshot, approved, inputs, request.time, last)
         number = snapshots.write(connection, before, snapshot, commit)
         findings.write(connection, cluster, outcome, number, request.time)
-    files = tuple(map(str, inputs.config.baseline))
-    return Scanned(number, name, snapshot, approved, files, tuple(outcome.events), summary, source.facts.problems)
+    files, events = tuple(map(str, inputs.config.baseline)), tuple(outcome.events)
+    unagreed = _unagreed(store, snapshot, approved)
+    return Scanned(number, name, snapshot, approved, unagreed, files, events, summary, source.facts.problems)
+
+
+def _unagreed(store: Store, snapshot: Snapshot, approved: Approved | None) -> tuple[Gap, ...]:
+    if approved is None:
+        return ()
+    missed = snapshots.gaps(store, snapshots.revision(store, approved.revision))
+    return tuple(
+        gap for gap in missed
+        if gap.resource in (*JUDGED, "*") and not any(one.covers(gap) for one in snapshot.gaps)
+    )  # fmt: skip
 
 
 def _judged(
@@ -124,9 +141,10 @@ def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tup
     def put(bodies: Bodies) -> None:
         snapshots.put(store, bodies)
 
-    contents = Contents(store.connection)
+    contents = Contents(store)
     snapshot = collect(source, lambda facts: known(facts).snapshot, put, contents)
     before = known(source.facts)
+    _refuse_taken_name(store, before.snapshot.cluster, request.cluster or source.facts.name)
     snapshot = replace(snapshot, cluster=before.snapshot.cluster, version=snapshot.version or request.version)
     if request.offline:
         return before, reading.completed(snapshot, inputs.shipped, put)
@@ -134,9 +152,25 @@ def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tup
 
 
 def _identity(store: Store, facts: Facts, request: Request) -> str:
-    """The cluster's id: kube-system's uid, else the cluster that had this name before, else the name itself."""
+    """The cluster's id: kube-system's uid, else the cluster that had this name before, else the name itself.
+
+    Manifests are not the cluster: where --cluster names it, whose uid somebody wrote into them is not asked.
+    """
     name = request.cluster or facts.name
-    return facts.cluster or (snapshots.cluster_named(store, name) if name else None) or name or LOCAL
+    if facts.cluster and not (request.offline and request.cluster):
+        return facts.cluster
+    return (snapshots.cluster_named(store, name) if name else None) or name or LOCAL
+
+
+def _refuse_taken_name(store: Store, cluster: str, name: str) -> None:
+    """Two clusters of one name would take turns in every command that names one. Raises UsageError."""
+    other = snapshots.cluster_named(store, name or cluster)
+    if other is not None and other != cluster:
+        raise UsageError(
+            f"{visible(name or cluster, 60)} is already the cluster {visible(other, 60)}, "
+            f"and this one is {visible(cluster, 60)}",
+            "give this one another name with --cluster",
+        )
 
 
 def _unchanged(before: Stored, after: Snapshot, digest: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 MAX_LENGTH = 4096
@@ -44,6 +45,14 @@ def listed(words: list[str], limit: int = 3) -> str:
     if len(words) < 2:
         return "".join(words)
     return ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def gap_place(resource: str, namespace: str, show: Callable[[str], str] = visible) -> str:
+    """Where something could not be read: `every kind`, `pods in pay`, `pods outside of pay and web`."""
+    what = "every kind" if resource == "*" else show(resource)
+    if namespace.startswith("!"):
+        return f"{what} outside of {listed([show(name) for name in namespace[1:].split(',')])}"
+    return f"{what} in {show(namespace)}" if namespace else what
 
 
 def parse_time(text: str) -> datetime:

@@ -10,11 +10,11 @@ import click
 
 from posture import pipeline, sources
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, UsageError
-from posture.model import SEVERITIES
+from posture.model import INCOMPLETE, SEVERITIES
 from posture.pipeline import Diff, Difference
 from posture.report._document import SHOWN_PERMISSIONS, reference
 from posture.scan import is_missing
-from posture.text import count, visible
+from posture.text import count, gap_place, visible
 
 from . import options, printer
 
@@ -69,7 +69,7 @@ def diff(
     limit = SEVERITIES.index(fail_on)
     if any(one.change.direction == "loosened" and SEVERITIES.index(one.severity) <= limit for one in found.differences):
         return DRIFT
-    return CANNOT_JUDGE if any(is_missing(gap) for _, gap in gaps) else OK
+    return CANNOT_JUDGE if found.unknown or any(is_missing(gap) for _, gap in gaps) else OK
 
 
 def _document(found: Diff, gaps: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -113,15 +113,16 @@ def _show(found: Diff, gaps: list[tuple[str, Any]], *, notes: bool) -> None:
             for line in (f"{sign} {shown}  {start[8:]}", *rest):
                 click.echo(line)
     if not found.differences:
-        click.echo("no difference in what is possible")
+        unread = found.unknown or any(gap.reason in INCOMPLETE for _, gap in gaps)
+        click.echo(f"no difference in what is possible{', as far as it could be read' if unread else ''}")
     if notes:
         for note in found.notes:
             for line in printer.wrapped(f"note    {note.subject} in {note.scope}: {note.message}", " " * 8):
                 click.echo(line)
     for title, gap in gaps:
         if gap.reason != "not collected":
-            click.echo(
-                f"gap     {visible(title, 60)}: {visible(gap.resource)} {gap.reason}, {visible(gap.message)}", err=True
-            )
+            where, what = f"{visible(title, 60)}: {gap_place(gap.resource, gap.namespace)}", visible(gap.message, 300)
+            for line in printer.wrapped(f"gap     {where}: {gap.reason}, {what}", " " * 8):
+                click.echo(line, err=True)
     if found.unknown:
         click.echo(f"unknown because of gaps: {count(len(found.unknown), 'change')}", err=True)

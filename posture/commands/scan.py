@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import gc
 import time as clock
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from posture.model import SEVERITIES, Cause
 from posture.scan import Request, Scanned
 from posture.store import MEMORY, Store, findings, lock, open_store
 from posture.store.findings import Row
-from posture.text import ago, count, cut, flowed, format_time, listed, parse_time, visible
+from posture.text import ago, count, cut, flowed, format_time, gap_place, listed, parse_time, visible
 
 from . import options, printer
 
@@ -38,7 +39,11 @@ INDENT = "      "
 @options.judged
 @options.database
 @options.kubernetes_version
-@click.option("--fail-on", type=options.severity, help="Exit 1 when an open finding is at least this severe.")
+@click.option(
+    "--fail-on",
+    type=options.severity,
+    help="Exit 1 when a finding that is open or acknowledged is at least this severe, 3 when gaps hide some.",
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def scan(
     contexts: tuple[str, ...], paths: tuple[str, ...], at: str, cluster: str, namespaces: tuple[str, ...],
@@ -76,10 +81,11 @@ def scan(
                 complain(str(error), error.hint)  # the other clusters are scanned all the same
                 codes.append(error.exit_code)
                 continue
+            present = findings.rows(store, "f.cluster = ? AND f.presence = 'present'", (done.snapshot.cluster,))
             if output == "table":
                 click.echo("\n" * bool(scanned), nl=False)
-                show(store, done, request.time, clock.monotonic() - start)
-            codes.append(_code(store, done, request.time, fail_on))
+                show(store, done, present, request.time, clock.monotonic() - start)
+            codes.append(_code(done, present, request.time, fail_on))
             scanned.append(done.snapshot.cluster)
         if output == "json" and scanned:
             from posture.commands.report import built
@@ -99,28 +105,26 @@ def _reads(
     return [functools.partial(sources.live, one) for one in clusters]
 
 
-def _code(store: Store, done: Scanned, now: str, fail_on: str | None) -> int:
+def _code(done: Scanned, present: Sequence[Row], now: str, fail_on: str | None) -> int:
     if fail_on:
         limit = SEVERITIES.index(fail_on)
-        if any(one.rank <= limit for one in _open(store, done, now)):
+        if any(row.rank <= limit and row.status(now) in ("open", "acknowledged") for row in present):
             return DRIFT
+        if done.summary["unknown"]:
+            return CANNOT_JUDGE  # also when it is the baseline that lacks something: a gate does not pass unseen
     return CANNOT_JUDGE if done.missing else OK
 
 
-def _open(store: Store, done: Scanned, now: str) -> list[Row]:
-    found = findings.rows(store, "f.cluster = ? AND f.presence = 'present'", (done.snapshot.cluster,))
-    return [row for row in found if row.status(now) == "open"]
-
-
-def show(store: Store, done: Scanned, now: str, seconds: float) -> None:
+def show(store: Store, done: Scanned, present: Sequence[Row], now: str, seconds: float) -> None:
     """The result of a scan, as people read it."""
     for problem in done.problems:
         click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
     for text in done.snapshot.assumed:
         click.echo(f"assumed: {visible(text, 300)}", err=True)
-    open_now = _open(store, done, now)
+    open_now = [row for row in present if row.status(now) == "open"]
+    statuses: Counter[str] = Counter(row.status(now) for row in present)
     lines = flowed(_headline(done, seconds), printer.width(), indent=INDENT)
-    lines += flowed(_tally(done, open_now, kept=store.path != MEMORY), printer.width(), ", ", INDENT)
+    lines += flowed(_tally(done, open_now, statuses, kept=store.path != MEMORY), printer.width(), ", ", INDENT)
     for line in lines:
         for piece in printer.wrapped(line, INDENT):
             click.echo(piece)
@@ -130,10 +134,16 @@ def show(store: Store, done: Scanned, now: str, seconds: float) -> None:
         click.echo("only what -n names was read: grants of other namespaces and cluster-wide ones are not judged")
     for gap in done.snapshot.gaps:
         if gap.reason != "not collected":
-            where = f" in {gap.namespace}" if gap.namespace else ""
-            text = f"gap   {visible(gap.resource + where, 200)}: {gap.reason}, {visible(gap.message, 300)}"
-            for line in printer.wrapped(text, INDENT):
-                click.echo(line)
+            _echo(f"gap   {gap_place(gap.resource, gap.namespace)}: {gap.reason}, {visible(gap.message, 300)}")
+    if done.summary["unknown"] and done.unagreed:
+        what = listed(sorted({gap_place(gap.resource, gap.namespace) for gap in done.unagreed}))
+        _echo(f"the baseline was approved without {what}: what they may grant was neither agreed to nor judged; "
+              "approve a complete snapshot")  # fmt: skip
+
+
+def _echo(text: str) -> None:
+    for line in printer.wrapped(text, INDENT):
+        click.echo(line)
 
 
 def _headline(done: Scanned, seconds: float) -> list[str]:
@@ -156,7 +166,7 @@ def _headline(done: Scanned, seconds: float) -> list[str]:
     return parts
 
 
-def _tally(done: Scanned, open_now: Sequence[Row], *, kept: bool) -> list[str]:
+def _tally(done: Scanned, open_now: Sequence[Row], statuses: Mapping[str, int], *, kept: bool) -> list[str]:
     events = [event.kind for event in done.events]
     words = {
         "opened": "new",
@@ -169,6 +179,7 @@ def _tally(done: Scanned, open_now: Sequence[Row], *, kept: bool) -> list[str]:
     parts = [f"{events.count(kind)} {word}" for kind, word in words.items() if kind in events]
     parts = parts or ["0 new"]
     parts.append(f"{len(open_now)} open")
+    parts += [f"{statuses[one]} {one}" for one in ("acknowledged", "accepted", "false positive") if one in statuses]
     unowned = sum(one.unowned for one in open_now)
     if unowned:
         parts.append(f"{unowned} without an owner")

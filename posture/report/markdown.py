@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from posture.report import Report
-from posture.text import count, listed, visible
+from posture.text import count, gap_place, listed, visible
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|~#$]|:(?=//)|(?<=www)\.)")
 _LIST = re.compile(r"[-+=]|\d+[.)]")
@@ -45,16 +45,11 @@ def render(report: Report) -> str:
         lines += [f"Nothing became possible that was not agreed{read}.", ""]
     if report["gaps"]:
         lines += ["## Not read", ""]
-        lines += [f"- {_place(gap)}{names[gap['cluster']]}: {gap['reason']}, {escape(gap['message'])}"
-                  for gap in report["gaps"]] + [""]  # fmt: skip
+        for gap in report["gaps"]:
+            where = gap_place(gap["resource"], gap["namespace"], escape)
+            lines.append(f"- {where}{names[gap['cluster']]}: {gap['reason']}, {escape(gap['message'])}")
+        lines.append("")
     return "\n".join(lines)
-
-
-def _place(gap: Any) -> str:
-    what = "every kind" if gap["resource"] == "*" else escape(gap["resource"])
-    if gap["namespace"].startswith("!"):
-        return f"{what} outside of {listed([escape(name) for name in gap['namespace'][1:].split(',')])}"
-    return f"{what} in {escape(gap['namespace'])}" if gap["namespace"] else what
 
 
 def _group(group: Any, members: list[Any], cluster: str) -> list[str]:

@@ -153,7 +153,11 @@ def test_questions_to_a_live_cluster(reach: Fleet) -> None:
 
     assert posture(*ask).out == "no: nothing grants it\n"
     assert posture(*ask, "--as-group", "system:masters", "--context", TWO).out.startswith("yes\n")
-    rows = posture("who-can", "escalate", "clusterroles", "-o", "json").json
+    ran = posture("who-can", "escalate", "clusterroles", "-o", "json")
+    rows, err = ran.json, ran.err
+    assert "serves no resource" not in err
+    assert "serves no resource clusterrols;" in posture("who-can", "escalate", "clusterrols").err
+    assert "serves no resource pods.apps;" in posture(*ask[:3], "pods.apps", "--as", "ann").err
     assert "serviceaccount:kube-system/clusterrole-aggregation-controller" in {one["subject"] for one in rows}
 
 
@@ -205,6 +209,22 @@ class TestOneNamespace:
     def test_without_n_the_rest_is_forbidden(self, kubeconfig: Path) -> None:
         """The same token cannot judge the whole cluster: exit code 3."""
         assert "cluster scope" in posture("scan", "--kubeconfig", kubeconfig, code=3).err
+
+    def test_a_baseline_of_one_namespace_is_no_pass_for_the_rest(self, fleet: Fleet) -> None:
+        """What -n left out was not agreed to: a later scan of all says so, and a gate stays shut."""
+        admin = ("scan", "--kubeconfig", fleet.kubeconfig)
+        posture(*admin, "-n", "pay")
+        posture("baseline", "approve")
+        sentence = "the baseline was approved without clusterrolebindings.rbac.authorization.k8s.io"
+        ran = posture(*admin)
+        assert sentence in ran.out
+        assert " unknown because of gaps" in ran.out
+        posture(*admin, "--fail-on", "critical", code=3)
+        posture("baseline", "approve")
+        assert sentence not in posture(*admin, "--fail-on", "info").out
+        posture(*admin, "-n", "pay")
+        ran = posture("baseline", "approve", code=3)
+        assert "snapshot 5 has 6 gaps" in ran.err
 
     def test_a_namespace_that_is_not_there(self, kubeconfig: Path) -> None:
         """Or not readable, which looks the same: alone it cannot be judged, beside another it is a gap."""

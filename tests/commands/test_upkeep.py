@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from posture import report as reports
 from tests.commands.running import API as ACCOUNT
-from tests.commands.running import APPROVED, EVE, NOW, READER, WEB, World, agreed, posture, write
+from tests.commands.running import APPROVED, EVE, NOW, READER, WEB, World, agreed, drifted, posture, write
 from tests.generator.objects import namespace
 
 SCAN = ("scan", "--from", "drifted.json", "--cluster", "small")
@@ -31,12 +32,15 @@ def test_the_gate_fails(world: World, severity: str, code: int) -> None:
 
 
 def test_the_gate_knows_decisions(world: World) -> None:
-    """What is accepted, acknowledged or false is not open; what is left decides."""
+    """What is accepted or false passes; what somebody has only seen does not."""
     posture("findings", "accept", world.id(EVE), "--until", "30d", "--reason", "x")
     posture(*SCAN, "--fail-on", "critical")
     posture(*SCAN, "--fail-on", "high", code=1)
     posture("findings", "ack", world.group(ACCOUNT))
     posture("findings", "false-positive", world.id(READER), "--reason", "x")
+    tally = "0 new, 0 open, 2 acknowledged, 1 accepted, 1 false positive, 1 standing"
+    assert tally in posture(*SCAN, "--fail-on", "info", code=1).out
+    posture("findings", "accept", world.group(ACCOUNT), "--until", "30d", "--reason", "x")
     posture(*SCAN, "--fail-on", "info")
 
 
@@ -72,6 +76,33 @@ def test_a_cluster_is_who_it_says_it_is(world: World) -> None:
     assert "known are: local, small" in ran.err or "known are: small, local" in ran.err
     assert len(posture("baseline", "show", "--cluster", "small", "-o", "json").json) == 1
     assert world.subjects("--cluster", "small") == sorted([ACCOUNT, WEB, EVE, READER])
+
+
+def test_manifests_cannot_say_that_they_are_another_cluster(world: World) -> None:
+    """Whoever writes a pull request writes the uid in it too: --cluster decides, and nobody else's findings move."""
+    system = namespace("kube-system")
+    system["metadata"]["uid"] = "aaaa"
+    write(world.folder / "prod.json", [*drifted(), system])
+    write(world.folder / "pr.json", [*agreed(), system])
+    posture("scan", "--from", "prod.json")
+    posture("scan", "--from", "prod.json", "--cluster", "prod")  # another cluster: its uid is not asked
+    before = world.subjects("--cluster", "aaaa")
+    posture("scan", "--from", "pr.json", "--cluster", "pr-123")
+
+    assert world.subjects("--cluster", "aaaa") == before
+    assert [one["cluster"] for one in posture("snapshots", "-o", "json").json[2:]] == ["aaaa", "prod", "pr-123"]
+
+
+def test_clusters_of_one_name_are_told_apart_by_their_ids(world: World) -> None:
+    """A database may hold them, from before names were kept apart."""
+    posture("scan", "--from", "agreed.json", "--cluster", "other")
+    posture("scan", "--from", "agreed.json", "--cluster", "third")
+    with sqlite3.connect(world.folder / "posture.db") as connection:
+        connection.execute("UPDATE cluster SET name = 'small' WHERE id = 'other'")
+    connection.close()
+
+    assert "known are: small (other), small (small), third" in posture("baseline", "show", code=2).err
+    assert "known are: small (other), small (small), third" in posture("report", "--cluster", "x", code=2).err
 
 
 def test_the_same_again_is_silent(world: World) -> None:
@@ -197,6 +228,32 @@ def test_the_database_is_looked_after(world: World) -> None:
 def test_what_is_kept(world: World, keep: str, before: str) -> None:
     """An age or a date."""
     assert f"before {before}, " in posture("db", "prune", "--keep", keep).out
+
+
+@pytest.mark.parametrize("statement", [
+    "UPDATE finding SET content = 'null'", "UPDATE finding SET severity = 9",
+    "UPDATE revision SET server_version = 5, time = x'ff'", "UPDATE cluster SET name = x'ff'",
+])  # fmt: skip
+def test_damage_is_said_and_verified(world: World, statement: str) -> None:
+    """Exit code 4 from whatever reads it, which sends to `db verify`, which finds it too."""
+    with sqlite3.connect(world.folder / "posture.db") as connection:
+        connection.execute(statement)
+    connection.close()
+
+    for command in ("report", "db verify"):
+        ran = posture(*command.split(), code=4)
+        assert "posture.db is damaged: a row is not as posture writes it" in ran.err
+        assert ("run `posture db verify`" in ran.err) == (command == "report")
+
+
+def test_verify_knows_who_approved(world: World) -> None:
+    """An approval is in the journal, so that nobody can be made to have approved."""
+    assert posture("db", "verify").out.endswith(", 1 approval\n")
+    with sqlite3.connect(world.folder / "posture.db") as connection:
+        connection.execute("UPDATE baseline SET approved_by = 'ciso'")
+    connection.close()
+
+    assert "baseline 1 is not what was approved" in posture("db", "verify", code=4).err
 
 
 def test_what_is_in_memory_is_gone(world: World) -> None:

@@ -25,6 +25,8 @@ from tests.generator.objects import (
 )  # fmt: skip
 
 NARROW, WIDE = grant(verbs="get"), grant(verbs="get,list,delete")
+WEB = [role("debug", rule(), namespace="web"), binding("debug", "Role/debug", account("web", "api"), namespace="web")]
+ONLY_PAY = Gap("*", "!pay", "not collected", "only pay was asked for")
 
 
 class TestASnapshot:
@@ -106,9 +108,39 @@ class TestASnapshot:
     def test_what_is_not_looked_at_is_no_gap_to_agree_to(self) -> None:
         """A gap by the user's own choice keeps nobody from approving."""
         world = World()
-        world.scan(gaps=[Gap("*", "!pay", "not collected", "only pay was asked for")])
+        world.scan(gaps=[ONLY_PAY])
         world.approve()
         assert baselines.latest(world.store, CLUSTER) is not None
+
+    @pytest.mark.parametrize(("before", "after", "needs_a_word"), [
+        ((), (ONLY_PAY,), True),
+        ((ONLY_PAY,), (ONLY_PAY,), False),
+        ((ONLY_PAY,), (), False),
+        ((ONLY_PAY,), (Gap("*", "!pay,web", "not collected", "wider"),), False),
+        ((Gap("*", "!pay,web", "not collected", "wider"),), (ONLY_PAY,), True),
+        ((), (Gap("pods", "!pay", "not collected", "pods grant nothing"),), False),
+    ])  # fmt: skip
+    def test_leaving_out_what_was_agreed_to_before_needs_a_word(
+        self, before: tuple[Gap, ...], after: tuple[Gap, ...], needs_a_word: bool
+    ) -> None:
+        """Or all that was agreed to outside would be unknown from now on, and nobody would hear of it."""
+        world = World()
+        world.scan(gaps=before)
+        world.approve()
+        world.scan(gaps=after)
+        if needs_a_word:
+            with pytest.raises(CannotJudge, match="snapshot 2 has 1 gap"):
+                world.approve()
+        world.approve(with_gaps=needs_a_word)
+
+    def test_what_it_lacks_is_said_when_more_is_read(self) -> None:
+        """What was not agreed to because nobody read it is unknown, and not drift."""
+        world = World()
+        world.scan(gaps=[ONLY_PAY])
+        world.approve()
+        done = world.scan(grant(), WEB)
+        assert (kinds(done), done.summary["unknown"], done.unagreed) == ([], 2, (ONLY_PAY,))
+        assert world.scan(gaps=[ONLY_PAY]).unagreed == ()
 
     def test_it_is_all_or_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Killed between the baseline and what it makes of findings, neither is there."""
