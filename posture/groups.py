@@ -85,8 +85,8 @@ class Group:
         subjects, scopes = len({one.subject for one in self.members}), {one.scope for one in self.members}
         where = f"in {count(len(scopes), 'namespace')}" if len(scopes) > 1 else f"in {first.scope}"
         where = "cluster-wide" if scopes == {CLUSTER_SCOPE} else where
-        plain = f"new permissions through {first.through.kind} {first.through.name}"
-        return f"{count(subjects, 'subject')} {where}: {first.reasons[0].title if first.reasons else plain}"
+        what = f": {first.reasons[0].title}" if first.reasons else f", such as: {first.headline}"
+        return f"{count(subjects, 'subject')} {where}{what}"
 
     @property
     def place(self) -> tuple[Any, ...]:

@@ -355,16 +355,20 @@ def test_a_csv_cell_is_never_a_formula(world: World) -> None:
 
 
 def test_a_command_to_copy_stays_one_command(world: World) -> None:
-    """What `--fix` says to delete is quoted for a shell: a name runs nothing."""
+    """What `--fix` says to delete names exactly that to a shell, and a name runs nothing."""
     world.say("findings", "reopen", world.finding, *WHO)
     found = json.loads(world.say("findings", "list", "--members", "--status", "all", "-o", "json").out)
     lines = [line for one in found for line in world.say("findings", "show", "--fix", one["id"]).out.splitlines()
              if "kubectl delete" in line]  # fmt: skip
 
     assert lines
+    names = {evil("binding"), evil("everywhere"), evil("dangling"), evil("role"), evil("clusterrole"), evil("account")}
     for line in lines:
-        assert "$(id)" in line
-        assert re.fullmatch(r"[a-z.0-9]+ '[^']*'( -n '[^']*')?", line.rpartition("kubectl delete ")[2])
+        command = 'kubectl() { printf "%s\\0" "$@"; }\nkubectl delete ' + line.rpartition("kubectl delete ")[2]
+        ran = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+        said = ran.stdout.decode().split("\0")[:-1]
+        assert (said[0], said[2] in names, ran.stderr) == ("delete", True, b"")
+        assert said[3:] in ([], ["-n", evil("namespace")])
 
 
 def test_a_terminal_gets_no_commands_but_colours(world: World) -> None:
@@ -608,7 +612,7 @@ def test_a_name_that_looks_like_something_else_stays_a_name(text: str) -> None:
 
 # How it is printed --------------------------------------------------------------------------------------------------
 
-MADE_VISIBLE = {"visible", "count"}
+MADE_VISIBLE = {"visible", "count", "gap_place"}
 VISIBLE_ALREADY = {
     "line", "piece", "shown", "' '.join(named)", "cut('   '.join(padded).rstrip(), limit)",
     "cut('   '.join(padded[:fitting]).rstrip(), limit)", "error.format_message()",  # put together from visible parts

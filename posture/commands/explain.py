@@ -20,6 +20,9 @@ from posture.text import visible
 from . import options, printer
 from .who_can import groups_of, question_of
 
+LONGEST = 1_000_000
+"""Characters of a question in bulk; a file without line ends is not read for ever."""
+
 
 @click.group(cls=options.Group)
 def explain() -> None:
@@ -133,6 +136,9 @@ def _batch(result: rbac.Access, lines: IO[str]) -> Iterator[str]:
 
 def _decoded(lines: IO[str]) -> Iterator[str]:
     try:
-        yield from lines
+        while line := lines.readline(LONGEST):
+            if len(line) == LONGEST:
+                raise UsageError(f"a question is longer than {LONGEST:,} characters", "write one a line")
+            yield line
     except UnicodeDecodeError as error:
         raise UsageError(f"the questions are no UTF-8: {error.reason}", "write them as UTF-8") from error

@@ -251,6 +251,15 @@ def _decided(decision: dict[str, str] | None) -> str:
     return f" ({decision['action']} by {decision['by']}{until}{reason})"
 
 
+def _quoted(name: str) -> str:
+    """A name for a shell: as it is, in quotes, or in bash's `$'…'` where it holds what cannot be seen."""
+    if visible(name) == name:
+        return shlex.quote(name)
+    escaped = name.replace("\\", r"\\").replace("'", r"\'")
+    parts = (c if visible(c) == c else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in escaped)
+    return "$'" + "".join(parts) + "'"
+
+
 def _fixes(found: Sequence[Finding]) -> int:
     """The checked fixes: manifests on stdout, deletions as kubectl commands in comments beside them."""
     documents: list[Any] = []
@@ -264,8 +273,8 @@ def _fixes(found: Sequence[Finding]) -> int:
                 continue
             seen.add(edit.key)
             if edit.new is None:
-                named = [BY_NAME[edit.key.resource].name, shlex.quote(visible(edit.key.name))]
-                named += ["-n", shlex.quote(visible(edit.key.namespace))] if edit.key.namespace else []
+                named = [BY_NAME[edit.key.resource].name, _quoted(edit.key.name)]
+                named += ["-n", _quoted(edit.key.namespace)] if edit.key.namespace else []
                 click.echo(f"# {visible(finding.fix.text)}: kubectl delete {' '.join(named)}")
             else:
                 documents.append(manifest(edit.key, edit.new))

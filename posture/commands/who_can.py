@@ -9,7 +9,7 @@ import click
 
 from posture import rbac
 from posture.errors import CANNOT_JUDGE, OK
-from posture.kinds import API_RESOURCES
+from posture.kinds import API_RESOURCES, BY_NAME, CLUSTER_SCOPED
 from posture.model import Snapshot
 from posture.rbac.access import Question, binding_gaps
 from posture.rbac.access import who_can as holders
@@ -57,12 +57,21 @@ def who_can(ask: Callable[[], Snapshot], verb: str, resource: str, name: str, na
 
 
 def groups_of(snapshot: Snapshot, resource: str) -> Sequence[str]:
-    """The API groups that a resource may be of: the named one, else those that serve it, else the core group."""
+    """The API groups that a resource may be of: the named one, else those that serve it, else the core group.
+
+    A folder has no discovery, only its CustomResourceDefinitions: there, the kinds that posture knows are served too.
+    """
     base = resource.partition("/")[0]
-    if resource.startswith("/") or "." in base:
-        return (base.partition(".")[2],)
-    known = [name for _, name in snapshot.index.get(API_RESOURCES, {})] or list(snapshot.index)
+    if resource.startswith("/"):
+        return ("",)
+    served = {name for _, name in snapshot.index.get(API_RESOURCES, {})}
+    complete = "pods" in served and snapshot.gap(API_RESOURCES) is None
+    known = served if complete else served | BY_NAME.keys() | CLUSTER_SCOPED
     found = sorted({name.partition(".")[2] for name in known if name.partition(".")[0] == base})
+    if complete and base != "*" and not (base in served if "." in base else found):
+        click.echo(f"the cluster serves no resource {visible(base, 100)}; is it spelled as in a rule?", err=True)
+    if "." in base:
+        return (base.partition(".")[2],)
     return [group for group in found if group not in LEGACY] or ("",)
 
 

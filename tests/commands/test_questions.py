@@ -177,6 +177,12 @@ def test_a_question_that_is_none(world: World, line: object, said: str) -> None:
     assert "docs/contracts.md" in err
 
 
+def test_a_question_without_end(world: World) -> None:
+    """A file that has no line ends is not read for ever."""
+    ran = posture(*EXPLAIN, "--batch", "/dev/zero", "--from", world.drifted, code=2)
+    assert "error: a question is longer than 1,000,000 characters" in ran.err
+
+
 # who-can ------------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +194,7 @@ def test_a_question_that_is_none(world: World, line: object, said: str) -> None:
     ("delete secrets -n pay", set()),
     ("get tags.acme.example", {"serviceaccount:lab/reader"}),
     ("get tags", {"serviceaccount:lab/reader"}),
+    ("patch deployments", set()),
     ("get /healthz", set()),
 ])  # fmt: skip
 def test_everyone_who_can(world: World, question: str, holders: set[str]) -> None:
