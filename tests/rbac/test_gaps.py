@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
+from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,49 +187,59 @@ sides = st.sampled_from(("live", "agreed", "both"))
 histories = st.lists(seeds, min_size=2, max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
-@given(clusters, histories, holes, sides, st.booleans(), seeds)
-def test_whatever_a_gap_hides_what_is_said_is_true(
-    objects: list[Object], edits: Sequence[int], hole: Hole, side: str, baseline: bool, seed: int
-) -> None:
-    """On either side or on both, of any kind, of one namespace or of all, wholly or in part."""
-    agreed, first, today = world(objects, edits)
-    start = agreed if baseline else None
-    book = Book().after(State(start, first).judge(Book(), NOW), NOW).decided(Random(seed))
-    there, here = hole if side != "live" and baseline else None, hole if side != "agreed" or not baseline else None
-    said = State(
-        None if start is None else seen(start, there),
-        seen(today, here),
-        (there.gap,) if there else (),
-        (here.gap,) if here else (),
-    ).judge(book, LATER)
+class Story(NamedTuple):
+    """A cluster that was agreed to (or never was), once scanned, and its run today, of which a hole hides something."""
 
+    agreed: Sequence[Object]
+    first: Sequence[Object]
+    today: Sequence[Object]
+    start: Sequence[Object] | None
+    there: Hole | None
+    here: Hole | None
+    book: Book
+
+    @property
+    def gapped(self) -> State:
+        """What today's run sees."""
+        return State(
+            None if self.start is None else seen(self.start, self.there),
+            seen(self.today, self.here),
+            (self.there.gap,) if self.there else (),
+            (self.here.gap,) if self.here else (),
+        )
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Story:
+    """The hole is on either side or on both, of any kind, of one namespace or of all, wholly or in part."""
+    agreed, first, today = world(draw(clusters), draw(histories))
+    hole, side, baseline = draw(holes), draw(sides), draw(st.booleans())
+    start = agreed if baseline else None
+    book = Book().after(State(start, first).judge(Book(), NOW), NOW).decided(Random(draw(seeds)))
+    there, here = hole if side != "live" and baseline else None, hole if side != "agreed" or not baseline else None
+    return Story(agreed, first, today, start, there, here, book)
+
+
+@settings(max_examples=150, deadline=None)
+@given(stories())
+def test_whatever_a_gap_hides_what_is_said_is_true(story: Story) -> None:
+    """In each cluster that looks like what was read."""
+    agreed, first, today, start, there, here, book = story
     truths = [
         State(before, live).judge(book, LATER)
         for before in ([None] if start is None else completions(start, there, (first, today)))
         for live in completions(today, here, (agreed, first))
     ]
-    sound(book, said, truths)
+    sound(book, story.gapped.judge(book, LATER), truths)
 
 
 @settings(max_examples=60, deadline=None)
-@given(clusters, histories, holes, sides, st.booleans(), seeds)
-def test_when_a_gap_is_gone_all_is_as_without_it(
-    objects: list[Object], edits: Sequence[int], hole: Hole, side: str, baseline: bool, seed: int
-) -> None:
+@given(stories())
+def test_when_a_gap_is_gone_all_is_as_without_it(story: Story) -> None:
     """Presence, marks, decisions and what was gained are as if the run in between had never been."""
-    agreed, first, today = world(objects, edits)
-    start = agreed if baseline else None
-    book = Book().after(State(start, first).judge(Book(), NOW), NOW).decided(Random(seed))
-    there, here = hole if side != "live" and baseline else None, hole if side != "agreed" or not baseline else None
-    gapped = State(
-        None if start is None else seen(start, there),
-        seen(today, here),
-        (there.gap,) if there else (),
-        (here.gap,) if here else (),
-    )
-    between = book.after(gapped.judge(book, LATER), LATER)
-    complete = State(start, today)
+    book = story.book
+    between = book.after(story.gapped.judge(book, LATER), LATER)
+    complete = State(story.start, story.today)
 
     assert (
         between.after(complete.judge(between, LAST), LAST).told() == book.after(complete.judge(book, LAST), LAST).told()
