@@ -7,7 +7,7 @@ made together with its pod is never overlooked. Secrets and ConfigMaps are not h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,6 +164,36 @@ CLUSTER_SCOPED: frozenset[str] = frozenset(
 )
 """Cluster-scoped resources of Kubernetes itself, 1.33 to 1.36, for folders and for what discovery never lists."""
 
+OWN_GROUPS: frozenset[str] = frozenset(
+    {
+        ADMISSION,
+        "apiextensions.k8s.io",
+        "apiregistration.k8s.io",
+        "apps",
+        "authentication.k8s.io",
+        "authorization.k8s.io",
+        "autoscaling",
+        "batch",
+        "certificates.k8s.io",
+        "coordination.k8s.io",
+        "discovery.k8s.io",
+        "events.k8s.io",
+        "extensions",
+        "flowcontrol.apiserver.k8s.io",
+        "imagepolicy.k8s.io",
+        "internal.apiserver.k8s.io",
+        "networking.k8s.io",
+        "node.k8s.io",
+        "policy",
+        RBAC,
+        "resource.k8s.io",
+        "scheduling.k8s.io",
+        "storage.k8s.io",
+        "storagemigration.k8s.io",
+    }
+)
+"""The API groups of Kubernetes itself beside the core group: no CustomResourceDefinition changes what they hold."""
+
 
 def _pick(source: Any, path: str) -> Any:
     for part in path.split("."):
@@ -227,8 +257,11 @@ def project(kind: Kind, raw: Mapping[str, Any]) -> Content:
     return _replace(content, kind.pod_spec.split("."), _without_values) if kind.pod_spec else content
 
 
-def manifest(key: Key, content: Content) -> dict[str, Any]:
-    """A projected object as a manifest that `kubectl apply` takes, as far as it was kept."""
+def manifest(key: Key, content: Content, absent: Iterable[tuple[str, ...]] = ()) -> dict[str, Any]:
+    """A projected object as a manifest that `kubectl apply` takes, as far as it was kept.
+
+    `absent` are paths that it must not hold: null, since what a manifest does not name stays as it is.
+    """
     kind = BY_NAME[key.resource]
     metadata: dict[str, Any] = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
     metadata |= {field: content[field] for field in ("labels", "annotations") if field in content}
@@ -243,6 +276,11 @@ def manifest(key: Key, content: Content) -> dict[str, Any]:
             subject if subject.get("kind") == "ServiceAccount" else {"apiGroup": RBAC, **subject}
             for subject in rest["subjects"]
         ]
+    for field, *below in absent:
+        if below:
+            metadata[field] = {**metadata.get(field, {}), below[0]: None}
+        else:
+            rest[field] = None
     return {"apiVersion": version, "kind": kind.kind, "metadata": metadata, **rest}
 
 

@@ -25,14 +25,15 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _WANTED = (*_SUFFIXES, *(suffix + ".gz" for suffix in _SUFFIXES))
 _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _KUSTOMIZE = "kustomize.config.k8s.io/"
+_SKIPPED = ".git"  # a folder that nobody can commit
 _NAME_A_PATH = "name a manifest, a folder of manifests, or - for standard input"
 
 
 class FolderSource:
     """Manifests as a Source. Every path is a folder, a file of any name, or `-` for standard input.
 
-    Folders are read recursively and sorted, as kubectl does: files named *.yaml, *.yml and *.json, also with .gz; no
-    hidden folders. `cache` is shared by the sources of one run.
+    Folders are read recursively and sorted, as kubectl does: files named *.yaml, *.yml and *.json, also with .gz, and
+    hidden ones too, since kubectl sends them. `cache` is shared by the sources of one run.
     """
 
     def __init__(
@@ -122,7 +123,10 @@ def _inputs(path: Path | str, problems: list[Problem]) -> list[_Input]:
 
 
 def _walk(root: Path, problems: list[Problem]) -> Iterator[_Input]:
-    """The manifests in a folder in kubectl's order; links to folders are not followed, as kubectl does not."""
+    """The manifests in a folder in kubectl's order, but for those of Git itself.
+
+    Links to folders are not followed, as kubectl does not.
+    """
     stack = [root]
     while stack:
         path = stack.pop()
@@ -130,7 +134,7 @@ def _walk(root: Path, problems: list[Problem]) -> Iterator[_Input]:
         try:
             mode = path.lstat().st_mode
             if path is root or stat.S_ISDIR(mode):
-                if path is root or not path.name.startswith("."):
+                if path is root or path.name != _SKIPPED:
                     stack += sorted(path.iterdir(), reverse=True)
                 continue
             if stat.S_ISLNK(mode):
@@ -140,8 +144,7 @@ def _walk(root: Path, problems: list[Problem]) -> Iterator[_Input]:
                 yield _Input(_shown(path), path, f"cannot be read: {error.strerror}")
             continue
         if stat.S_ISDIR(mode):
-            if not path.name.startswith("."):
-                problems.append(Problem(_shown(path), "a link to a folder is not followed: name the folder itself"))
+            problems.append(Problem(_shown(path), "a link to a folder is not followed: name the folder itself"))
         elif wanted:
             yield _Input(_shown(path), path, "" if stat.S_ISREG(mode) else "is no regular file")
 
@@ -153,7 +156,7 @@ class _Reading:
         self.facts = facts
         self.found = False  # an object of any kind, or a gap that may hold one
         self._pages: dict[str, list[dict[str, Any]]] = {}
-        self._seen: dict[Key, tuple[bytes, str]] = {}
+        self._seen: dict[Key, tuple[bytes, str, tuple[Any, ...]]] = {}
         self._unread: dict[tuple[str, str], list[str]] = {}
         self._strangers: list[str] = []
         self._homeless: list[str] = []
@@ -211,7 +214,7 @@ class _Reading:
         elif meant := objects.meant(version, kind):
             yield from self._known(meant, version, raw, place)
         elif kind == objects.DEFINITION and version.startswith(objects.DEFINITION_GROUP):
-            yield from self._definition(version, raw, place)
+            yield from self._definition(raw, place)
         elif "items" in raw and objects.names_list(raw):
             yield from self._misshapen_list(version, kind, place)
         elif not version or version.startswith(_KUSTOMIZE):
@@ -254,23 +257,29 @@ class _Reading:
             self.facts.cluster = metadata.get("uid") or ""
         yield from self._keep(key, given, digest, place)
 
-    def _definition(self, version: str, raw: Mapping[str, Any], place: str) -> Iterator[Event]:
+    def _definition(self, raw: Mapping[str, Any], place: str) -> Iterator[Event]:
         """A CustomResourceDefinition: what it defines, as discovery would name it."""
-        item = objects.defined(raw) if version == objects.DEFINITION_VERSION else None
-        if item is None:
-            why = f"{objects.DEFINITION}: it is not as {objects.DEFINITION_VERSION} requires"
-            yield from self._refuse(API_RESOURCES, "", place, why)
+        item = objects.defined(raw)
+        if isinstance(item, str):
+            yield from self._refuse(API_RESOURCES, "", place, f"{objects.DEFINITION}: {item}")
             return
         digest, _ = body_of(None, item)
         yield from self._keep(Key(API_RESOURCES, "", item["metadata"]["name"]), item, digest, place)
 
-    def _keep(self, key: Key, raw: dict[str, Any], digest: bytes, place: str) -> Iterator[Page]:
+    def _keep(self, key: Key, raw: dict[str, Any], digest: bytes, place: str) -> Iterator[Event]:
+        """An object, unless it would change of an earlier one what the server lets nobody change."""
         self.found = True
-        earlier = self._seen.get(key)
+        earlier, fixed = self._seen.get(key), objects.fixed(key.resource, raw)
         if earlier is not None:
+            twice = f"{'/'.join(part for part in key if part)} is also at {earlier[1]}"
+            if earlier[2] != fixed:
+                field = "scope" if key.resource == API_RESOURCES else "roleRef"
+                why = f"{twice}, with another {field}: the server refuses the later one"
+                yield from self._refuse(key.resource, key.namespace, place, why)
+                return
             what = "the same again" if earlier[0] == digest else "with other content: the last one counts"
-            self._problem(place, f"{'/'.join(part for part in key if part)} is also at {earlier[1]}, {what}")
-        self._seen[key] = digest, place
+            self._problem(place, f"{twice}, {what}")
+        self._seen[key] = digest, place, fixed
         page = self._pages.setdefault(key.resource, [])
         page.append(raw)
         if len(page) >= PAGE:

@@ -12,7 +12,7 @@ from typing import Any
 
 from posture.collect import api_resource
 from posture.collect.manifest import Document
-from posture.kinds import API_RESOURCES, BY_KIND, KINDS, RBAC, Kind
+from posture.kinds import API_RESOURCES, BY_KIND, BY_NAME, KINDS, OWN_GROUPS, RBAC, Kind
 from posture.text import visible
 
 DEFINITION = "CustomResourceDefinition"
@@ -23,6 +23,8 @@ _BY_KIND_ALONE = {kind.kind: kind for kind in KINDS}
 # Groups in which a kind of another group is meant: what Kubernetes 1.15 moved, and an apiVersion without its group.
 _MISLEADING_GROUPS = ("", "extensions")
 _LIST = "List"
+_SCOPES = ("Namespaced", "Cluster")
+_PLURAL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _KIND_WORD = re.compile(rb"\bkind\b")
 _SPELLED = re.compile(rb"[\\!]")  # only an escape or a tag (!!binary) writes a word without its letters
 _KIND_KEY = re.compile(rb"^kind[ \t]*:.*$", re.MULTILINE)
@@ -175,16 +177,42 @@ def _other(field: str, value: str | None, known: tuple[str, ...]) -> str:
     return f"{field} is {visible(value, 80) if value else 'missing'}, not {' or '.join(known) or 'empty'}"
 
 
-def defined(raw: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The resource that a CustomResourceDefinition (v1) defines, as discovery names it; None when it is wrong."""
+def defined(raw: Mapping[str, Any]) -> dict[str, Any] | str:
+    """The resource that a CustomResourceDefinition defines, as discovery names it; or what is wrong with it.
+
+    Wrong is what the server refuses, and what it takes without effect: nobody redefines a built-in resource, by its
+    group or by a plural with a dot, so that what a binding grants of it would pass for inert.
+    """
+    misshapen = f"it is not as {DEFINITION_VERSION} requires"
+    if raw["apiVersion"] != DEFINITION_VERSION:
+        return misshapen
     try:
-        names, group, scope = raw["spec"]["names"], raw["spec"]["group"], raw["spec"]["scope"]
-        resource, kind = names["plural"], names["kind"]
+        name, spec = raw["metadata"]["name"], raw["spec"]
+        group, scope, resource, kind = spec["group"], spec["scope"], spec["names"]["plural"], spec["names"]["kind"]
     except (KeyError, TypeError):
-        return None
-    if scope not in ("Namespaced", "Cluster") or not all(isinstance(text, str) for text in (group, resource, kind)):
-        return None
-    return api_resource(resource, group, kind, namespaced=scope == "Namespaced")
+        return misshapen
+    if not all(isinstance(text, str) for text in (name, group, scope, resource, kind)):
+        return misshapen
+    if group in OWN_GROUPS:
+        return f"the API group {group} is Kubernetes' own"
+    if "." not in group:
+        return f"spec.group is {visible(group, 80) or 'empty'}, not a domain with a dot"
+    if not _PLURAL.fullmatch(resource):
+        return f"spec.names.plural is {visible(resource, 80) or 'empty'}, not one word in lower case"
+    wrong = _other("metadata.name", name, (f"{resource}.{group}",)) or _other("spec.scope", scope, _SCOPES)
+    return wrong or api_resource(resource, group, kind, namespaced=scope == "Namespaced")
+
+
+def fixed(resource: str, item: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the API server lets nobody change in an object that `normal` or `defined` returned.
+
+    The role of a binding and the scope of a custom resource: of two that differ, the first is made, the later refused.
+    """
+    if resource == API_RESOURCES:
+        return (item["namespaced"],)
+    if "roleRef" in BY_NAME[resource].keep:
+        return tuple(item["roleRef"].get(field) for field in ("apiGroup", "kind", "name"))
+    return ()
 
 
 def hidden(text: bytes | None) -> frozenset[str]:

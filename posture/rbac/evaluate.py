@@ -268,8 +268,11 @@ class Scopes:
                 if not namespaced:
                     self._outside.setdefault(place, set()).add(base)
         self._outside["*"] -= {name.partition(".")[0] for name, namespaced in known.items() if namespaced}
-        # A folder has no discovery, only its CustomResourceDefinitions: there, nothing is known to be absent.
+        # A folder has no discovery, only its CustomResourceDefinitions: there, nothing is known to be absent, and a
+        # custom resource says nothing about one of Kubernetes that has its name.
         self._complete = "pods" in found and snapshot.gap(API_RESOURCES) is None
+        if not self._complete:
+            self._outside["*"] &= {name.partition(".")[0] for name in CLUSTER_SCOPED}
 
     def namespaced(self, group: str, resource: str) -> bool:
         """Whether a resource (or the resource of a subresource) lives in namespaces; unknown ones count as if."""

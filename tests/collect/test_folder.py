@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from posture.collect.document import Limits
 from posture.collect.folder import PAGE, FolderSource
 from posture.collect.manifest import Cache
 from posture.errors import UsageError
-from posture.kinds import KINDS, RBAC
+from posture.kinds import CLUSTER_SCOPED, KINDS, RBAC
 from posture.model import Content, Gap, Key, Snapshot
 
 RBAC_V1 = f"{RBAC}/v1"
@@ -102,11 +103,15 @@ def test_an_object_is_handed_on_as_it_is(tmp_path: Path) -> None:
 # Which files
 
 
-@pytest.mark.parametrize(
-    "name", ["a.yaml", "a.yml", "a.json", "sub/deeper/a.yaml", ".a.yaml", "a b\u202e.yaml", "x.yaml/a.json"]
-)
+@pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "sub/deeper/a.yaml", "a b\u202e.yaml", "x.yaml/a.json"])
 def test_a_folder_is_searched_for_manifests(tmp_path: Path, name: str) -> None:
     put(tmp_path / name, orjson.dumps(role()))
+    assert list(read(tmp_path).objects) == [Key(ROLES, "pay", "reader")]
+
+
+@pytest.mark.parametrize("name", [".a.yaml", ".hidden/a.yaml", "sub/.a/.b/a.yaml", ".github/a.yaml", ".git.yaml"])
+def test_hidden_files_and_folders_are_read_since_kubectl_applies_them(tmp_path: Path, name: str) -> None:
+    put(tmp_path / name, text(role()))
     assert list(read(tmp_path).objects) == [Key(ROLES, "pay", "reader")]
 
 
@@ -117,9 +122,9 @@ def test_gzip_files_are_read_too(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.txt", "README", "a.yaml.bak", "a.gz", "a.YAML", ".git/a.yaml", "sub/.hidden/a.yaml", "yaml"]
+    "name", ["a.txt", "README", "a.yaml.bak", "a.gz", "a.YAML", ".git/a.yaml", "sub/.git/x/a.yaml", "yaml"]
 )
-def test_other_files_and_hidden_folders_are_left_out_in_silence(tmp_path: Path, name: str) -> None:
+def test_other_files_and_those_of_git_are_left_out_in_silence(tmp_path: Path, name: str) -> None:
     put(tmp_path / "good.yaml", text(role()))
     put(tmp_path / name, text(role("other")))
     assert read(tmp_path) == Read({Key(ROLES, "pay", "reader"): role()}, [], [], "")
@@ -187,7 +192,7 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path
     found = read(folder)
     assert (list(found.objects), found.gaps) == ([Key(ROLES, "pay", "reader")], [])
     message = "a link to a folder is not followed: name the folder itself"
-    assert found.problems == [f"data: {message}", f"loop: {message}"]
+    assert found.problems == [f"..data: {message}", f"data: {message}", f"loop: {message}"]
     assert read(folder / "data").objects
 
 
@@ -544,17 +549,51 @@ def test_of_an_object_that_is_given_twice_the_last_one_counts(tmp_path: Path) ->
     ]
 
 
+REFERENCES = [
+    (binding, {"kind": "ClusterRole", "name": "admin"}, {"kind": "ClusterRole", "name": "view"}, f"{BINDINGS}/pay/b"),
+    (binding, {"kind": "ClusterRole", "name": "view"}, {"kind": "Role", "name": "view"}, f"{BINDINGS}/pay/b"),
+    (cluster_binding, {"kind": "ClusterRole", "name": "admin"}, {"kind": "ClusterRole", "name": "view"},
+     f"{CLUSTER_BINDINGS}/b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "first", "second", "name"), REFERENCES)
+def test_of_two_bindings_with_another_role_the_first_counts_and_there_is_a_gap(
+    tmp_path: Path, make: Callable[..., dict[str, Any]], first: dict[str, str], second: dict[str, str], name: str
+) -> None:
+    """The server lets nobody change a roleRef: kubectl makes the first binding and fails at the second."""
+    put(tmp_path / "a.yaml", text(make(roleRef=first)))
+    put(tmp_path / "b.yaml", text(make(roleRef=second)))
+    found = read(tmp_path)
+    resource, *namespace, _ = name.split("/")
+    message = f"b.yaml:1: {name} is also at a.yaml:1, with another roleRef: the server refuses the later one"
+    assert [item["roleRef"] for item in found.objects.values()] == [{"apiGroup": RBAC, **first}]
+    assert found.problems == [message]
+    assert found.gaps == [(resource, "".join(namespace), "failed", message)]
+
+
+def test_of_two_bindings_with_the_same_role_the_last_one_counts(tmp_path: Path) -> None:
+    """A roleRef without its group is the same one."""
+    subjects = [{"kind": "User", "name": "ann", "apiGroup": RBAC}]
+    put(tmp_path / "a.yaml", text(binding()))
+    put(tmp_path / "b.yaml", text(binding(roleRef={"kind": "Role", "name": "reader"}, subjects=subjects)))
+    found = read(tmp_path)
+    assert found.gaps == []
+    assert found.objects[Key(BINDINGS, "pay", "b")]["subjects"] == subjects
+
+
 # Custom resources
 
 
-def definition(**fields: Any) -> dict[str, Any]:
-    names = {"plural": "widgets", "kind": "Widget"}
-    spec = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": [], **fields}
+def definition(name: str = "widgets.example.com", **fields: Any) -> dict[str, Any]:
+    """A CustomResourceDefinition of the resource that its name says."""
+    plural, _, group = name.partition(".")
+    spec = {"group": group, "names": {"plural": plural, "kind": "Widget"}, "scope": "Namespaced", "versions": []}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": "widgets.example.com"},
-        "spec": spec,
+        "metadata": {"name": name},
+        "spec": spec | fields,
     }
 
 
@@ -585,18 +624,50 @@ def test_a_neighbour_of_custom_resource_definitions_is_another_kind(tmp_path: Pa
 
 
 BAD_DEFINITIONS = [
-    definition(group=5), definition(names=None), definition(names={"plural": "a"}), {**definition(), "spec": None},
-    {**definition(), "apiVersion": "apiextensions.k8s.io/v1beta1"}, definition(scope=None), definition(scope="Both"),
+    *((value, "it is not as apiextensions.k8s.io/v1 requires") for value in (
+        definition(group=5), definition(names=None), definition(names={"plural": "a"}), {**definition(), "spec": None},
+        {**definition(), "apiVersion": "apiextensions.k8s.io/v1beta1"}, {**definition(), "metadata": None},
+        definition(scope=None),
+    )),
+    (definition(scope="Both"), "spec.scope is Both, not Namespaced or Cluster"),
+    (definition("secrets", scope="Cluster"), "spec.group is empty, not a domain with a dot"),
+    (definition("widgets.example"), "spec.group is example, not a domain with a dot"),
+    (definition("widgets.example.org", group="example.com"),
+     "metadata.name is widgets.example.org, not widgets.example.com"),
+    (definition(f"roles.{RBAC}", group="k8s.io", scope="Cluster",
+                names={"plural": "roles.rbac.authorization", "kind": "Role"}),
+     "spec.names.plural is roles.rbac.authorization, not one word in lower case"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", BAD_DEFINITIONS)
-def test_a_custom_resource_definition_that_is_wrong_is_a_gap(tmp_path: Path, value: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("value", "why"), BAD_DEFINITIONS)
+def test_a_custom_resource_definition_that_is_wrong_is_a_gap(tmp_path: Path, value: dict[str, Any], why: str) -> None:
     put(tmp_path / "a.yaml", text(value))
-    message = "a.yaml:1: CustomResourceDefinition: it is not as apiextensions.k8s.io/v1 requires"
+    message = f"a.yaml:1: CustomResourceDefinition: {why}"
     found = read(tmp_path)
-    assert found.problems == [message]
+    assert (found.objects, found.problems) == ({}, [message])
     assert found.gaps == [("apiresources", "", "failed", message)]
+
+
+@pytest.mark.parametrize("name", sorted(CLUSTER_SCOPED | {kind.name for kind in KINDS} | {"ingresses.extensions"}))
+def test_no_custom_resource_definition_redefines_a_built_in_resource(tmp_path: Path, name: str) -> None:
+    """Otherwise a cluster-scoped `roles` would make what a RoleBinding grants of roles pass for inert."""
+    put(tmp_path / "a.yaml", text(definition(name, scope="Cluster")))
+    found = read(tmp_path)
+    assert (found.objects, [gap[:3] for gap in found.gaps]) == ({}, [("apiresources", "", "failed")])
+
+
+def test_two_custom_resource_definitions_of_another_scope_are_a_gap(tmp_path: Path) -> None:
+    put(tmp_path / "a.yaml", text(definition(scope="Namespaced")))
+    put(tmp_path / "b.yaml", text(definition(scope="Cluster"), definition(versions=[{}])))
+    found = read(tmp_path)
+    assert found.objects[Key("apiresources", "", "widgets.example.com")]["namespaced"]
+    assert [gap[:3] for gap in found.gaps] == [("apiresources", "", "failed")]
+    assert found.problems[0] == (
+        "b.yaml:1: apiresources/widgets.example.com is also at a.yaml:1, with another scope: "
+        "the server refuses the later one"
+    )
+    assert found.problems[1].endswith("is also at a.yaml:1, the same again")
 
 
 def test_a_definition_with_the_enum_of_kube_prometheus_is_read(tmp_path: Path) -> None:

@@ -266,13 +266,28 @@ def test_a_whole_dump_is_left_as_it_is(version: Version) -> None:
     assert completed(snapshot([]).replaced(dump.items()), shipped(version)) == ({}, ())
 
 
-def test_a_default_role_in_a_folder_replaces_itself_and_no_other() -> None:
-    """Whoever writes their own `edit` still has a `cluster-admin` that bindings may name."""
-    own = role("edit", rule("get", "a"))
+def test_a_default_role_in_a_folder_speaks_for_itself_and_no_other() -> None:
+    """Whoever writes their own rules for one still has a `cluster-admin` that bindings may name."""
+    name = "system:node-proxier"
+    own = role(name, rule("get", "a"), labels={"kubernetes.io/bootstrapping": "rbac-defaults"})
     filled, said = completed(snapshot([own]), shipped(NEWEST))
     names = {key.name for key in filled}
 
-    assert "edit" not in names
+    assert name not in names
     assert {"cluster-admin", "view", "admin"} <= names
     default = [key for key, _ in shipped(NEWEST) if key.resource == CLUSTER_ROLES]
     assert said == (f"{len(default) - 1} default ClusterRoles as Kubernetes ships them",)
+
+
+def test_what_a_manifest_of_a_default_role_leaves_out_stays_as_it_is_shipped() -> None:
+    """As applying it to a server would: a stub takes nothing away, and a label on it is one label more."""
+    stubs = [role("cluster-admin"), role("edit", labels={"rbac.authorization.k8s.io/aggregate-to-view": "true"})]
+    for stub in stubs:
+        del stub["rules"]
+    filled, said = completed(snapshot(stubs), shipped(NEWEST))
+    rules = {key.name: content["rules"] for key, content in filled.items()}
+
+    assert {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]} in rules["cluster-admin"]
+    assert all(one in rules["view"] for one in rules["edit"])
+    assert any("secrets" in one.get("resources", ()) for one in rules["view"])
+    assert "what is left out of cluster-admin and edit, as Kubernetes ships it" in said

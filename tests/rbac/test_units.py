@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 
 from posture import rbac
+from posture.collect import api_resource
 from posture.config import Config
 from posture.inputs import Inputs
 from posture.model import Change, Unit
@@ -242,3 +243,14 @@ def test_urls_that_stars_cover_are_found_among_tens_of_thousands() -> None:
 
     assert sum(len(one.urls) for one in held.urls) == 15_000
     assert sum(len(one.urls) for one in left.urls) == 7_500
+
+
+def test_a_custom_resource_does_not_take_a_name_from_kubernetes_own() -> None:
+    """Offline, a cluster-scoped `secrets.example.com` says nothing about `secrets` for a rule of every group."""
+    custom = api_resource("secrets", "example.com", "", namespaced=False) | {"kind": "APIResource"}
+    grant = [role("wide", rule("get", "secrets", "*"), namespace="pay"),
+             binding("wide", "Role/wide", account("pay", "api"), namespace="pay")]  # fmt: skip
+    plain, beside = (rbac.compare(rbac.evaluate(snapshot(before)), rbac.evaluate(snapshot([*before, *grant]))).changes
+                     for before in ([namespace("pay")], [namespace("pay"), custom]))  # fmt: skip
+
+    assert [change.gained for change in beside] == [change.gained for change in plain] != []
