@@ -68,14 +68,19 @@ def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scan
     """Read a source and commit what it means. The caller holds the store's lock.
 
     If objects, gaps, version and inputs are as they were, the stored findings stand and nothing is evaluated but
-    expiry. Raises CannotJudge when nothing at all could be read.
+    expiry; findings that somebody else changed do not stand. Raises CannotJudge when nothing at all could be read.
     """
     before, snapshot = _read(store, source, inputs, request)
     cluster, last = snapshot.cluster, before.revision.time if before.revision else ""
     approved = baselines.latest(store, cluster)
     digest = fingerprint(inputs.digest, str(approved.id if approved else 0))
     seen = decisions.newest(store)
-    changed = not _unchanged(before, snapshot, digest)
+    intact = findings.untouched(store, cluster)
+    if not intact:
+        source.facts.problems.append(
+            Problem(store.path, "its findings are not what was written; all is judged anew: run `posture db verify`")
+        )
+    changed = not intact or not _unchanged(before, snapshot, digest)
     if changed:
         outcome, summary = _judged(store, snapshot, approved, inputs, request.time, last)
     else:
@@ -154,10 +159,10 @@ def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tup
 def _identity(store: Store, facts: Facts, request: Request) -> str:
     """The cluster's id: kube-system's uid, else the cluster that had this name before, else the name itself.
 
-    Manifests are not the cluster: where --cluster names it, whose uid somebody wrote into them is not asked.
+    Manifests are not the cluster: what uid somebody wrote into them does not choose whose baseline counts.
     """
     name = request.cluster or facts.name
-    if facts.cluster and not (request.offline and request.cluster):
+    if facts.cluster and not request.offline:
         return facts.cluster
     return (snapshots.cluster_named(store, name) if name else None) or name or LOCAL
 

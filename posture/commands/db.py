@@ -25,7 +25,7 @@ def db() -> None:
 @options.database
 @options.configuration
 def check(db: str | None, config_path: Path | None) -> int:
-    """Ask SQLite whether the file is sound."""
+    """Ask SQLite whether the file is sound, and whether its schema is posture's."""
     with options.store_of(db, config_path) as store:
         upkeep.check(store)
         click.echo(f"{visible(store.path)} is sound")
@@ -63,13 +63,14 @@ def _before(keep: str, now: datetime) -> str:
 @options.database
 @options.configuration
 def verify(db: str | None, config_path: Path | None) -> int:
-    """Check that what snapshots hold, baselines and decisions are as they were written.
+    """Check that what snapshots hold, findings, baselines and decisions are as they were written.
 
-    It recomputes the hashes of objects and of snapshots (objects and gaps), follows the chain of the journal, compares
-    each baseline and each finding's decision, assignee and agreement with the journal, and reads every record once.
-    What has no hash is not compared: the time, source and version of a snapshot, the texts and the history of findings,
-    clusters' names. The hashes have no key: they show damage and changes by hand. Against somebody who may write the
-    file and makes all hashes anew only a copy elsewhere helps.
+    It compares the schema with posture's, recomputes the hashes of snapshots (objects and gaps) and of findings,
+    follows the chain of the journal to what was its end at each scan, compares each baseline and each finding's
+    decision, assignee and agreement with the journal, and reads every record once. What has no hash is not compared,
+    as the time and source of a snapshot and the history of findings; entries of the journal that are newer than the
+    last scan and that no finding shows can be cut off unseen. The hashes have no key: they show damage and changes by
+    hand. Against somebody who may write the file and makes all hashes anew only a copy elsewhere helps.
     """
     with options.store_of(db, config_path) as store:
         done = upkeep.verify(store)

@@ -145,6 +145,7 @@ def open_store(path: str, *, create: bool = True) -> Store:
     store = Store(path, connection)
     try:
         pending = KNOWN - _applied(store)  # first of all: nothing is changed in a file that is not posture's
+        _refuse_foreign_triggers(store)
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -196,6 +197,13 @@ def _applied(store: Store) -> set[str]:
     return found
 
 
+def _refuse_foreign_triggers(store: Store) -> None:
+    """A trigger that somebody put in would undo, unseen, what is written. Raises StoreError."""
+    for name, sql in store.connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"):
+        if sql not in TRIGGERS:
+            raise StoreError(f"{store.path} is damaged: the trigger {name} is not posture's", "restore a backup")
+
+
 def _migrate(store: Store) -> None:
     """Apply what is missing, all or nothing. The library is loaded only now: it costs 60 ms."""
     from sqlite_utils import Database  # noqa: PLC0415 - see above
@@ -205,6 +213,13 @@ def _migrate(store: Store) -> None:
     with store.transaction() as connection:
         migrations.apply(Database(connection))
 
+
+_REFUSES = "BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END"
+TRIGGERS = (
+    f"CREATE TRIGGER decision_stays BEFORE UPDATE ON decision {_REFUSES}",
+    f"CREATE TRIGGER decision_kept BEFORE DELETE ON decision {_REFUSES}",
+)
+"""All triggers of this version, as the schema makes them: no other may be there."""
 
 _MIGRATIONS = "_sqlite_migrations"
 KNOWN = frozenset({"0001_axis_objects_findings"})

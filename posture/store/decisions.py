@@ -58,7 +58,7 @@ def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
     Raises UsageError when a scan changed a finding after it was looked at.
     """
     found = sorted(findings, key=lambda finding: (finding.cluster, finding.fingerprint))
-    with store.transaction() as connection:
+    with store.transaction() as connection, stored.summing(connection, found):
         for finding in found:
             if deed.action != "assigned":
                 _unchanged(store, finding)
@@ -92,8 +92,13 @@ def _unchanged(store: Store, seen: Finding) -> None:
 
 
 def verify(store: Store) -> int:
-    """Check the journal's chain; the number of decisions. Raises StoreError at the first that was altered."""
+    """Check the journal's chain, which holds whatever was its end at a scan; the number of decisions.
+
+    Raises StoreError at the first that was altered.
+    """
+    ends = dict(store.connection.execute("SELECT CAST(journal AS BLOB), min(id) FROM revision GROUP BY 1 ORDER BY 2"))
     previous, total = b"", 0
+    ends.pop(previous, None)
     rows = store.connection.execute(f"SELECT id, hash, {FIELDS} FROM decision ORDER BY id")
     for row_id, given, *row in rows:
         total += 1
@@ -102,9 +107,12 @@ def verify(store: Store) -> int:
             raise StoreError(
                 f"{store.path}: decision {row_id} was altered, or one before it taken away", "restore a backup"
             )
+        ends.pop(previous, None)
     written = store.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'decision'").fetchone()
     if written is not None and written[0] != total:
         raise StoreError(f"{store.path}: decision {written[0]} was taken away", "restore a backup")
+    for number in ends.values():
+        raise StoreError(f"{store.path}: decisions from before snapshot {number} were taken away", "restore a backup")
     for cluster, fingerprint in store.connection.execute(_UNFOUNDED):
         raise StoreError(
             f"{store.path}: finding {fingerprint[:12]} of {cluster} does not show what was decided last",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import orjson
@@ -26,6 +28,7 @@ from posture.model import (
 )
 
 from .database import Store, shaped
+from .snapshots import number_of, packed
 
 _COLUMNS = (
     "f.cluster, f.fingerprint, f.domain, f.subject, f.scope, f.severity, f.presence, f.mark, f.agreed, f.exceeded, "
@@ -136,7 +139,7 @@ def _finding(row: tuple[Any, ...]) -> Finding:
 def _fix(given: Mapping[str, Any] | None) -> Fix | None:
     if given is None:
         return None
-    edits = tuple(Edit(Key(*key), new) for key, new in given["edits"])
+    edits = tuple(Edit(Key(*key), new, tuple(map(tuple, absent))) for key, new, absent in given["edits"])
     return Fix(given["text"], edits, tuple(given["breaks"]))
 
 
@@ -174,7 +177,8 @@ def known(store: Store, cluster: str, fingerprint: str) -> Finding | None:
 
 def write(connection: sqlite3.Connection, cluster: str, outcome: Outcome, revision: int | None, time: str) -> None:
     """Write what a run made of the findings, inside the caller's transaction."""
-    save(connection, outcome.findings.values())
+    with summing(connection, outcome.findings.values()):
+        save(connection, outcome.findings.values())
     connection.executemany(
         "INSERT OR REPLACE INTO alias (cluster, fingerprint, finding) "
         "SELECT cluster, ?, id FROM finding WHERE cluster = ? AND fingerprint = ?",
@@ -212,6 +216,55 @@ def save(connection: sqlite3.Connection, found: Iterable[Finding]) -> None:
             for f in sorted(found, key=lambda finding: finding.fingerprint)
         ],
     )  # fmt: skip
+
+
+@contextmanager
+def summing(connection: sqlite3.Connection, touched: Collection[Finding]) -> Iterator[None]:
+    """Around whatever writes findings: the cluster's sum of hashes moves by what they were and what they are.
+
+    It is not added up anew, so that whatever else was changed since stays visible.
+    """
+    named: dict[str, list[str]] = defaultdict(list)
+    for finding in touched:
+        named[finding.cluster].append(finding.fingerprint)
+    before = {cluster: _sum(connection, cluster, names) for cluster, names in named.items()}
+    yield
+    for cluster, names in named.items():
+        moved = _sum(connection, cluster, names) - before[cluster]
+        connection.execute(
+            "UPDATE revision SET findings = ? WHERE id = (SELECT max(id) FROM revision WHERE cluster = ?)",
+            (packed(int.from_bytes(_stored_sum(connection, cluster)) + moved), cluster),
+        )
+
+
+def untouched(store: Store, cluster: str) -> bool:
+    """Whether the findings of a cluster are what posture wrote."""
+    with store.transaction() as connection:  # both at one moment: people decide meanwhile
+        return packed(_sum(connection, cluster)) == _stored_sum(connection, cluster)
+
+
+def _sum(connection: sqlite3.Connection, cluster: str, among: Iterable[str] | None = None) -> int:
+    """The hashes of some findings of a cluster, or of all, added up: every column but the number counts.
+
+    SQLite makes one text of a row: every scan asks for all of them, and a value of Python's for each column costs more.
+    """
+    some, args = "", [cluster]
+    if among is not None:
+        some, args = "AND fingerprint IN (SELECT value FROM json_each(?))", [cluster, orjson.dumps([*among]).decode()]
+    rows = connection.execute(
+        "SELECT CAST(json_array(cluster, fingerprint, grp, domain, subject, scope, severity, presence, mark, agreed, "
+        "exceeded, decision, assignee, owner, unowned, opened, changed, resolved) || content AS BLOB) "
+        f"FROM finding WHERE cluster = ? {some}",
+        args,
+    )
+    return sum(number_of(text) for (text,) in rows)
+
+
+def _stored_sum(connection: sqlite3.Connection, cluster: str) -> bytes:
+    row = connection.execute(
+        "SELECT CAST(findings AS BLOB) FROM revision WHERE cluster = ? ORDER BY id DESC LIMIT 1", (cluster,)
+    ).fetchone()
+    return row[0] if row else packed(0)
 
 
 def history(store: Store, finding: Finding) -> list[tuple[str, str, str]]:

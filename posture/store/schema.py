@@ -5,12 +5,14 @@ from __future__ import annotations
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from .database import TRIGGERS
+
 migrations = Migrations("posture")
 
 
 @migrations(name="0001_axis_objects_findings")
 def _first(db: Database) -> None:
-    for statement in _FIRST.split(";\n\n"):
+    for statement in (*_FIRST.split(";\n\n"), *TRIGGERS):
         db.execute(statement)
 
 
@@ -31,7 +33,9 @@ CREATE TABLE revision (
   assumed TEXT NOT NULL,          -- JSON: what was filled in rather than read
   inputs TEXT NOT NULL,           -- hash of everything but the objects that was judged with
   summary TEXT NOT NULL,          -- JSON: counts of the run
-  state BLOB NOT NULL             -- sum of the hashes of the objects and gaps that hold at it
+  state BLOB NOT NULL,            -- sum of the hashes of the objects and gaps that hold at it
+  findings BLOB NOT NULL,         -- sum of the hashes of the cluster's findings; of the newest, decisions move it too
+  journal BLOB NOT NULL           -- hash of the last decision of any cluster when it was written; empty: none yet
 );
 
 CREATE INDEX revision_of_cluster ON revision(cluster, id);
@@ -160,9 +164,5 @@ CREATE TABLE decision (
   hash BLOB NOT NULL
 );
 
-CREATE INDEX decision_of_finding ON decision(cluster, fingerprint);
-
-CREATE TRIGGER decision_stays BEFORE UPDATE ON decision BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-
-CREATE TRIGGER decision_kept BEFORE DELETE ON decision BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END
+CREATE INDEX decision_of_finding ON decision(cluster, fingerprint)
 """

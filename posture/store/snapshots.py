@@ -202,7 +202,11 @@ class Commit:
 
 def hashed(*parts: str | bytes) -> int:
     """What one object (its key and its digest) or one gap adds to the state of a revision."""
-    text = repr(parts).encode("utf-8", "surrogatepass")
+    return number_of(repr(parts).encode("utf-8", "surrogatepass"))
+
+
+def number_of(text: bytes) -> int:
+    """The hash of a text as a number to add up."""
     return int.from_bytes(hashlib.blake2b(text, digest_size=STATE_BYTES).digest())
 
 
@@ -233,10 +237,13 @@ def write(connection: sqlite3.Connection, before: Stored, after: Snapshot, commi
     if commit.name:
         connection.execute("INSERT OR IGNORE INTO cluster_name (name, cluster) VALUES (?, ?)", (commit.name, cluster))
     number = connection.execute(
-        "INSERT INTO revision (cluster, time, source, complete, server_version, assumed, inputs, summary, state) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO revision (cluster, time, source, complete, server_version, assumed, inputs, summary, state, "
+        "findings, journal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, "
+        "coalesce((SELECT findings FROM revision WHERE cluster = ? ORDER BY id DESC LIMIT 1), ?), "
+        "coalesce((SELECT hash FROM decision ORDER BY id DESC LIMIT 1), x''))",
         (cluster, commit.time, commit.source, commit.complete, str(after.version) if after.version else None,
-         orjson.dumps(after.assumed).decode(), commit.inputs, orjson.dumps(commit.summary).decode(), b""),
+         orjson.dumps(after.assumed).decode(), commit.inputs, orjson.dumps(commit.summary).decode(), b"",
+         cluster, packed(0)),
     ).lastrowid  # fmt: skip
     assert number is not None
     changed = _write_objects(connection, before, after, number)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import defaultdict
+from contextlib import closing
 from typing import NamedTuple
 
 from posture.errors import StoreError
 
 from . import baselines, decisions, findings, snapshots
-from .database import Store, failure
+from .database import MEMORY, Store, failure
 from .snapshots import hashed, packed
 
 
@@ -61,12 +62,38 @@ def prune(store: Store, before: str) -> Pruned:
 
 
 def check(store: Store) -> None:
-    """Ask SQLite whether the file is sound. Raises StoreError with its first complaint."""
+    """Ask SQLite whether the file is sound, and whether its schema is posture's. Raises StoreError at the first no."""
     for (line,) in store.connection.execute("PRAGMA quick_check"):
         if line != "ok":
             raise StoreError(f"{store.path} is damaged: {line}", "restore a backup")
     for table, *_ in store.connection.execute("PRAGMA foreign_key_check"):
         raise StoreError(f"{store.path}: rows of {table} refer to what is not there", "restore a backup")
+    _check_schema(store)
+
+
+def _check_schema(store: Store) -> None:
+    """A trigger that somebody put in changes what is written, and one that is missing protects nothing."""
+    from sqlite_utils import Database  # noqa: PLC0415 - it costs 60 ms
+
+    from .schema import migrations  # noqa: PLC0415
+
+    with closing(sqlite3.connect(MEMORY)) as made:
+        migrations.apply(Database(made))
+        wanted = _schema(made)
+    found = _schema(store.connection)
+    for kind, name in sorted(found.keys() | wanted.keys()):
+        if found.get((kind, name)) != wanted.get((kind, name)):
+            what = "is not posture's" if (kind, name) in found else "is missing"
+            raise StoreError(f"{store.path} is damaged: the {kind} {name} {what}", "restore a backup")
+
+
+def _schema(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Tables, indexes, triggers and views, but for the migrations' own table and what SQLite keeps for itself."""
+    return {
+        (kind, name): sql
+        for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        if kind != "table" or not name.startswith(("_sqlite_migrations", "sqlite_stat"))
+    }
 
 
 class Verified(NamedTuple):
@@ -78,8 +105,8 @@ class Verified(NamedTuple):
 
 
 def verify(store: Store) -> Verified:
-    """Check that nothing was altered: what snapshots hold against its hashes, the journal's chain, baselines and what
-    findings show of decisions against the journal; and that every record can be read.
+    """Check that nothing was altered: what snapshots hold and findings against their hashes, the journal's chain,
+    baselines and what findings show of decisions against the journal; and that every record can be read.
 
     The hashes have no key: they show damage and hand-made changes, not a forger who makes all of them anew. Raises
     StoreError at the first that does not hold.
@@ -91,6 +118,7 @@ def verify(store: Store) -> Verified:
             _verify_revisions(store)
             entries, approvals = decisions.verify(store), baselines.verify(store)
             _read_back(store)
+            _verify_findings(store)
     except StoreError as error:
         raise StoreError(str(error), "restore a backup") from error
     return Verified(total, entries - approvals, approvals)
@@ -104,6 +132,12 @@ def _read_back(store: Store) -> None:
     findings.rows(store)
     for _ in findings.select(store):
         pass
+
+
+def _verify_findings(store: Store) -> None:
+    for cluster, name in snapshots.clusters(store):
+        if not findings.untouched(store, cluster):
+            raise StoreError(f"{store.path}: the findings of {name} are not what was written", "restore a backup")
 
 
 def _verify_contents(store: Store) -> int:

@@ -15,7 +15,7 @@ import yaml
 
 from posture import report as reports
 from tests.commands.running import API as ACCOUNT
-from tests.commands.running import APPROVED, EVE, NOW, READER, WEB, World, agreed, drifted, posture, write
+from tests.commands.running import APPROVED, EVE, NOW, READER, WEB, World, agreed, posture, write
 from tests.generator.objects import namespace
 
 SCAN = ("scan", "--from", "drifted.json", "--cluster", "small")
@@ -78,19 +78,17 @@ def test_a_cluster_is_who_it_says_it_is(world: World) -> None:
     assert world.subjects("--cluster", "small") == sorted([ACCOUNT, WEB, EVE, READER])
 
 
-def test_manifests_cannot_say_that_they_are_another_cluster(world: World) -> None:
-    """Whoever writes a pull request writes the uid in it too: --cluster decides, and nobody else's findings move."""
+def test_manifests_do_not_choose_their_cluster(world: World) -> None:
+    """Whoever writes a pull request writes the uid in it too: --cluster decides, else they are `local`."""
     system = namespace("kube-system")
-    system["metadata"]["uid"] = "aaaa"
-    write(world.folder / "prod.json", [*drifted(), system])
+    system["metadata"]["uid"] = "small"
     write(world.folder / "pr.json", [*agreed(), system])
-    posture("scan", "--from", "prod.json")
-    posture("scan", "--from", "prod.json", "--cluster", "prod")  # another cluster: its uid is not asked
-    before = world.subjects("--cluster", "aaaa")
+    before = world.subjects("--cluster", "small")
+    posture("scan", "--from", "pr.json")
     posture("scan", "--from", "pr.json", "--cluster", "pr-123")
 
-    assert world.subjects("--cluster", "aaaa") == before
-    assert [one["cluster"] for one in posture("snapshots", "-o", "json").json[2:]] == ["aaaa", "prod", "pr-123"]
+    assert world.subjects("--cluster", "small") == before
+    assert [one["cluster"] for one in posture("snapshots", "-o", "json").json[2:]] == ["local", "pr-123"]
 
 
 def test_clusters_of_one_name_are_told_apart_by_their_ids(world: World) -> None:
@@ -244,6 +242,24 @@ def test_damage_is_said_and_verified(world: World, statement: str) -> None:
         ran = posture(*command.split(), code=4)
         assert "posture.db is damaged: a row is not as posture writes it" in ran.err
         assert ("run `posture db verify`" in ran.err) == (command == "report")
+
+
+@pytest.mark.parametrize("statement", [
+    "DELETE FROM event; DELETE FROM finding WHERE decision IS NULL AND assignee = ''",
+    "UPDATE finding SET presence = 'absent'", "UPDATE finding SET severity = 4",
+    "UPDATE finding SET agreed = 1; INSERT INTO event SELECT NULL, id, 1, '', 'agreed', '' FROM finding",
+])  # fmt: skip
+def test_findings_that_somebody_changed_are_judged_anew(world: World, statement: str) -> None:
+    """A gate does not pass because the stored findings were made to look fine: nothing else changed."""
+    posture(*SCAN, "--fail-on", "critical", code=1)
+    with sqlite3.connect(world.folder / "posture.db") as connection:
+        connection.executescript(statement)
+    connection.close()
+    ran = posture(*SCAN, "--fail-on", "critical", code=1)
+
+    assert "posture.db: its findings are not what was written; all is judged anew: run `posture db verify`" in ran.err
+    assert world.subjects() == sorted([ACCOUNT, WEB, EVE, READER])
+    assert "the findings of small are not what was written" in posture("db", "verify", code=4).err
 
 
 def test_verify_knows_who_approved(world: World) -> None:

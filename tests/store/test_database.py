@@ -47,9 +47,10 @@ def refusal(path: Path | str, *, create: bool = True) -> StoreError:
 
 
 def test_the_known_migrations_are_the_schemas() -> None:
-    """Opening compares names without loading the library, so both lists must be the same."""
+    """Opening compares names without loading the library, so both lists must be the same; so for triggers."""
     schema.migrations.apply(made := Database(memory=True))
     assert {row["name"] for row in made["_sqlite_migrations"].rows} == database.KNOWN
+    assert {trigger.sql for trigger in made.triggers} == set(database.TRIGGERS)
 
 
 @pytest.mark.parametrize("make", [lambda _: None, Path.touch], ids=["no file", "an empty file"])
@@ -239,6 +240,18 @@ def test_damage_met_while_reading_is_a_store_error(tmp_path: Path) -> None:
     path = tmp_path / "posture.db"
     with pytest.raises(StoreError, match="no such table: gone"), open_store(str(path)) as store:
         store.connection.execute("SELECT * FROM gone")
+
+
+@pytest.mark.parametrize("name", ["gone", "decision_stays"])
+def test_a_trigger_of_somebody_else_is_not_written_through(tmp_path: Path, name: str) -> None:
+    """It would undo, in the moment of writing, what a scan found; its name does not matter."""
+    path = tmp_path / "posture.db"
+    a_database(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+        connection.execute(f"CREATE TRIGGER {name} AFTER INSERT ON revision BEGIN DELETE FROM finding; END")
+    connection.close()
+    assert str(refusal(path)) == f"{path} is damaged: the trigger {name} is not posture's"
 
 
 DAMAGE = [

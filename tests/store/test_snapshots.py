@@ -148,11 +148,11 @@ def test_a_name_or_id_of_another_cluster_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("offline", "cluster", "expected"), [
-    (True, "", ("uid-1", "prod")), (True, "pr-123", ("pr-123", "pr-123")), (True, "prod", ("uid-1", "prod")),
+    (True, "", ("local", "local")), (True, "pr-123", ("pr-123", "pr-123")), (True, "prod", ("uid-1", "prod")),
     (False, "", ("uid-1", "prod")), (False, "pr-123", ("uid-1", "pr-123")),
 ])  # fmt: skip
 def test_manifests_are_the_cluster_that_is_named(offline: bool, cluster: str, expected: tuple[str, str]) -> None:
-    """The uid in them counts where --cluster says nothing; a live cluster is its uid, and --cluster its name."""
+    """What uid is written in them chooses nothing; a live cluster is its uid, and --cluster its name."""
     with open_store(MEMORY) as store:
         scanned(store, Given(some_objects(), cluster="uid-1", name="prod"))
         before = dict(snapshots.clusters(store))

@@ -15,6 +15,7 @@ from posture.errors import StoreError
 from posture.model import Gap, Key
 from posture.store import MEMORY, Store, baselines, findings, open_store, snapshots, upkeep
 from posture.store.baselines import Approved
+from posture.store.database import TRIGGERS
 from posture.store.decisions import Deed
 from tests.generator.objects import binding, user
 from tests.generator.source import Given
@@ -115,7 +116,14 @@ def path(tmp_path: Path) -> str:
 
 
 EMPTY = hashlib.blake2b(b"{}", digest_size=16).hexdigest()
-TRIGGERS = "DROP TRIGGER decision_stays; DROP TRIGGER decision_kept;"
+
+
+def past_triggers(statements: str) -> str:
+    """As somebody does it who knows the triggers: away with them, and back."""
+    return f"DROP TRIGGER decision_stays; DROP TRIGGER decision_kept; {statements}; {'; '.join(TRIGGERS)};"
+
+
+NOT_WRITTEN = "the findings of .* are not what was written"
 ALTERED = [
     ("a projection", "UPDATE content SET body = replace(body, 'reader', 'admins')", r"projection \w{32} was altered"),
     ("a projection and its hash", f"UPDATE content SET body = '{{}}', hash = x'{EMPTY}' WHERE id = 1",
@@ -130,11 +138,11 @@ ALTERED = [
     ("a stretch that grew", "UPDATE unverified SET until = 4", "snapshot 3 is not what was written"),
     ("a gap", "DELETE FROM gap", "snapshot 2 is not what was written"),
     ("a gap's words", "UPDATE gap SET message = 'fine'", "snapshot 2 is not what was written"),
-    ("a decision's reason", TRIGGERS + "UPDATE decision SET reason = 'other' WHERE id = 3", "decision 3 was altered"),
-    ("who decided", TRIGGERS + "UPDATE decision SET decided_by = 'eve' WHERE id = 1", "decision 1 was altered"),
-    ("a decision in the middle", TRIGGERS + "PRAGMA foreign_keys = OFF; DELETE FROM decision WHERE id = 1",
+    ("a decision's reason", past_triggers("UPDATE decision SET reason = 'x' WHERE id = 3"), "decision 3 was altered"),
+    ("who decided", past_triggers("UPDATE decision SET decided_by = 'eve' WHERE id = 1"), "decision 1 was altered"),
+    ("a decision in the middle", past_triggers("PRAGMA foreign_keys = OFF; DELETE FROM decision WHERE id = 1"),
      "decision 2 was altered, or one before it taken away"),
-    ("the last decision", TRIGGERS + "DELETE FROM decision WHERE id = 5", "decision 5 was taken away"),
+    ("the last decision", past_triggers("DELETE FROM decision WHERE id = 5"), "decision 5 was taken away"),
     ("what a finding shows", "UPDATE finding SET decision = 1 WHERE decision = 3", "does not show what was decided"),
     ("a decision that a finding lost", "UPDATE finding SET decision = NULL", "does not show what was decided"),
     ("a decision that nobody made", "UPDATE finding SET decision = 3", "does not show what was decided"),
@@ -153,6 +161,22 @@ ALTERED = [
      "baseline 1 is not what was approved"),
     ("a severity", "UPDATE finding SET severity = 9", "is damaged: a row is not as posture writes it"),
     ("a finding's content", "UPDATE finding SET content = 'null'", "is damaged: a row is not as posture writes it"),
+    ("findings that nobody decided about",
+     "DELETE FROM event; DELETE FROM finding WHERE decision IS NULL AND assignee = ''", NOT_WRITTEN),
+    ("a presence", "UPDATE finding SET presence = 'absent'", NOT_WRITTEN),
+    ("how severe it is", "UPDATE finding SET severity = 4", NOT_WRITTEN),
+    ("an agreement with its event",
+     "UPDATE finding SET agreed = 1; INSERT INTO event SELECT NULL, id, 1, '', 'agreed', '' FROM finding", NOT_WRITTEN),
+    ("what was gained", "UPDATE finding SET content = replace(content, 'secrets', 'pods')", NOT_WRITTEN),
+    ("the sum of the findings", "UPDATE revision SET findings = x''", NOT_WRITTEN),
+    ("the end of the journal", past_triggers(
+        "UPDATE finding SET decision = 1 WHERE decision = 3; DELETE FROM baseline_object; DELETE FROM baseline; "
+        "DELETE FROM decision WHERE id > 2; UPDATE sqlite_sequence SET seq = 2 WHERE name = 'decision'"),
+     "decisions from before snapshot 3 were taken away"),
+    ("all of the journal", past_triggers(
+        "UPDATE finding SET decision = NULL, assignee = ''; DELETE FROM baseline_object; DELETE FROM baseline; "
+        "DELETE FROM decision; DELETE FROM sqlite_sequence WHERE name = 'decision'"),
+     "decisions from before snapshot 3 were taken away"),
     ("a reference", "PRAGMA foreign_keys = OFF; DELETE FROM object WHERE name = 'b0'",
      "rows of .* refer to what is not there"),
 ]  # fmt: skip
@@ -175,3 +199,48 @@ def test_the_journal_refuses_to_be_changed(path: str, statement: str) -> None:
     """The database itself is append-only there, whoever writes."""
     with open_store(path) as store, pytest.raises(sqlite3.IntegrityError, match="the journal is append-only"):
         store.connection.execute(statement)
+
+
+def test_approvals_since_the_last_scan_can_be_cut_off_unseen(path: str) -> None:
+    """The limit that docs/contracts.md names: a scan holds the journal's end, and findings what they show."""
+    cut = "DELETE FROM baseline_object; DELETE FROM baseline; DELETE FROM decision WHERE id > {0}; "
+    cut += "UPDATE sqlite_sequence SET seq = {0} WHERE name = 'decision'"
+    with open_store(path) as store:
+        store.connection.executescript(past_triggers(cut.format(3)))
+        assert upkeep.verify(store)[1:] == (3, 0)
+        actions.decide_on(store, list(findings.select(store, "f.decision IS NULL AND f.presence = 'present'")), DEED)
+        undecided = "UPDATE finding SET decision = NULL WHERE decision > 3;"
+        store.connection.executescript(past_triggers(undecided + cut.format(3)))
+        with pytest.raises(StoreError, match=NOT_WRITTEN):
+            upkeep.verify(store)
+
+
+def test_what_was_altered_stays_visible_when_posture_writes(path: str) -> None:
+    """Neither a decision nor a scan that judges all anew makes new hashes of what somebody else wrote."""
+    with open_store(path) as store:
+        store.connection.execute("UPDATE finding SET opened = '2020-01-01T00:00:00Z' WHERE id = 1")
+        deed = Deed("assigned", "ann", DEED.time, assignee="blue")
+        actions.decide_on(store, list(findings.select(store, "f.id = 2")), deed)
+        assert scanned(store, Given(some_objects(4)), "2026-10-05T00:00:00Z").problems
+        with pytest.raises(StoreError, match=NOT_WRITTEN):
+            upkeep.verify(store)
+
+
+@pytest.mark.parametrize(("statement", "said"), [
+    ("CREATE TRIGGER gone AFTER INSERT ON revision BEGIN DELETE FROM finding; END", "trigger gone is not posture's"),
+    ("CREATE VIEW seen AS SELECT 1", "view seen is not posture's"),
+    ("CREATE TABLE more (name TEXT)", "table more is not posture's"),
+    ("CREATE INDEX by_name ON object(name)", "index by_name is not posture's"),
+    ("ALTER TABLE event ADD COLUMN more", "table event is not posture's"),
+    ("DROP TRIGGER decision_kept", "trigger decision_kept is missing"),
+    ("DROP INDEX event_of_finding", "index event_of_finding is missing"),
+])  # fmt: skip
+def test_a_schema_that_is_not_postures_is_damage(path: str, statement: str, said: str) -> None:
+    """What is there and what is missing, to `db check` and to `db verify`; what SQLite's ANALYZE adds is none."""
+    with open_store(path) as store:
+        store.connection.execute("ANALYZE")
+        upkeep.check(store)
+        store.connection.execute(statement)
+        for asked in (upkeep.check, upkeep.verify):
+            with pytest.raises(StoreError, match=f"is damaged: the {said}"):
+                asked(store)
