@@ -74,16 +74,21 @@ class Owners:
     def owner(self, snapshot: Snapshot, asked: Asked, stakeholders: Stakeholders) -> Owner:
         """The one owner, why, and who else is told."""
         content = (snapshot.get(asked.key) if asked.key else None) or {}
-        source = origin(asked.key, content) if asked.key else None
         namespace = asked.key.namespace if asked.key else "" if asked.scope == CLUSTER_SCOPE else asked.scope
+        # Who delivers what belongs to the cluster itself is not for the object to say.
+        source = origin(asked.key, content) if asked.key and not _of_platform(namespace) else None
+        claimed = source is not None and source.namespace != namespace
         rule = self._rule(snapshot, asked, namespace, source)
         if rule is not None:
             name, why, unowned = rule.owner, f"rule in line {rule.line} of the owners file", False
+            claimed = claimed and bool(rule.origin)
+            why += f", for {source.name} (claimed by its own labels)" if claimed and source else ""
         else:
             name, why, unowned = self._evidence(snapshot, asked, namespace, source, stakeholders)
+            claimed = claimed and why.startswith("delivered by")
         told = set(rule.tell if rule else ())
-        if rule is None and source and why.startswith("delivered by") and source.namespace != namespace:
-            told.add(self.platform)  # whoever may write the object could have named that origin
+        if claimed:  # whoever may write the object could have named that origin
+            told |= {self.platform, self.team(snapshot, namespace)[0]}
         for place in (asked.scope, asked.subject.removeprefix("serviceaccount:").partition("/")[0]):
             told.add(self.team(snapshot, place)[0])
         return Owner(name, why, unowned, tuple(sorted(told - {"", name})))
@@ -108,8 +113,7 @@ class Owners:
     def _evidence(
         self, snapshot: Snapshot, asked: Asked, namespace: str, source: Origin | None, stakeholders: Stakeholders
     ) -> tuple[str, str, bool]:
-        of_platform = namespace == "default" or namespace.startswith("kube-")
-        if source and source.namespace and not of_platform:
+        if source and source.namespace:
             team, label = self.team(snapshot, source.namespace)
             if team:
                 claimed = "" if source.namespace == namespace else " (claimed by its own labels)"
@@ -118,7 +122,7 @@ class Owners:
             team, label = self.team(snapshot, namespace)
             if team:
                 return team, label, False
-            if of_platform:
+            if _of_platform(namespace):
                 return self.platform, f"{namespace} is the platform's", False
             return self.platform, f"namespace {namespace} names no team", True
         places = stakeholders(asked.key) if asked.key else None
@@ -127,6 +131,10 @@ class Owners:
             return teams.pop(), "owns the namespaces of all its subjects", False
         what = asked.key.name if asked.key else "it"
         return self.platform, f"{what} is cluster-scoped and its subjects are no single team's", False
+
+
+def _of_platform(namespace: str) -> bool:
+    return namespace == "default" or namespace.startswith("kube-")
 
 
 def origin(key: Key, content: Content) -> Origin | None:

@@ -124,6 +124,17 @@ def test_a_rule_matches_when_all_that_it_names_does(given: Rule, edited: Object,
     assert (owner(edited, given).name == "x") == matches
 
 
+def test_a_rule_for_an_origin_does_not_let_an_object_route_itself() -> None:
+    """In the cluster's own namespaces no origin counts; elsewhere the platform and the namespace's team are told."""
+    rule_ = Rule("gitops", origin="flux:gitops/*", line=4)
+
+    assert owner(role("stolen", namespace="kube-system", **flux("gitops")), rule_).name == "platform"
+    assert owner(role("stolen", namespace="web", **flux("gitops")), rule_) == Owner(
+        "gitops", "rule in line 4 of the owners file, for flux:gitops/apps (claimed by its own labels)", False,
+        ("platform", "shop"),
+    )  # fmt: skip
+
+
 def test_the_last_rule_that_matches_wins_over_all_evidence() -> None:
     """As in a CODEOWNERS file; and it says who else is told."""
     rules = (

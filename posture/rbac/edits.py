@@ -121,8 +121,14 @@ def _subject(subject: str) -> dict[str, Any]:
 
 
 def stakeholders(live: Access, key: Key) -> frozenset[str] | None:
-    """The namespaces of all subjects that a binding, or the bindings of a role, serve; None for users and groups."""
-    bindings = [key] if key.resource in BINDINGS else live.bound.get(role_of(key)) or ()
+    """The namespaces of all subjects that a binding, or the bindings of a role, serve; None for users and groups.
+
+    A role serves those too who are bound to a role that is made of it.
+    """
+    bindings = [key]
+    if key.resource not in BINDINGS:
+        made = (role for role in aggregated(live.snapshot) if key in contributors(live.snapshot, role))
+        bindings = [binding for role in (key, *made) for binding in live.bound.get(role_of(role)) or ()]
     found: set[str] = set()
     for binding in bindings:
         content = live.snapshot.get(binding)
