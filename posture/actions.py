@@ -76,6 +76,11 @@ def decide_on(store: Store, found: Sequence[Finding], deed: Deed) -> int:
         raise UsageError("what is assigned needs an owner", "say to whom with --to")
     if not deed.by.strip():
         raise UsageError("who decides is not known", "say it with --by")
+    absent = [finding for finding in found if finding.presence == "absent"]
+    if absent and deed.action in ("acknowledged", "accepted", "false positive"):
+        raise UsageError(
+            f"finding {absent[0].fingerprint[:12]} is resolved: there is nothing to decide", "leave it out"
+        )
     agreed = [finding for finding in found if finding.agreed]
     if agreed and deed.action != "assigned":
         raise UsageError(

@@ -243,10 +243,14 @@ class Cause(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """One object to edit. `new` None deletes it; otherwise it is the whole projected content wanted."""
+    """One object to edit. `new` None deletes it; otherwise it is the whole projected content wanted.
+
+    `absent` are the paths, below the projected content, of what the object holds now and must not hold then.
+    """
 
     key: Key
     new: Content | None
+    absent: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

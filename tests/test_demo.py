@@ -230,7 +230,7 @@ class TestTheDemo:
 
         assert "widened: ServiceAccount ci/runner can now make and read a lasting token" in output
         assert "owner     checkout: label team of namespace checkout" in output
-        assert "kubectl delete rolebindings.rbac.authorization.k8s.io support -n checkout" in output
+        assert "kubectl delete rolebindings.rbac.authorization.k8s.io -n checkout support" in output
         assert "Traceback" not in output
         assert "error:" not in output
 

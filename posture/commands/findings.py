@@ -273,11 +273,13 @@ def _fixes(found: Sequence[Finding]) -> int:
                 continue
             seen.add(edit.key)
             if edit.new is None:
-                named = [BY_NAME[edit.key.resource].name, _quoted(edit.key.name)]
+                named = [BY_NAME[edit.key.resource].name]
                 named += ["-n", _quoted(edit.key.namespace)] if edit.key.namespace else []
+                named += ["--"] if edit.key.name.startswith("-") else []  # a name, not all there are
+                named.append(_quoted(edit.key.name))
                 click.echo(f"# {visible(finding.fix.text)}: kubectl delete {' '.join(named)}")
             else:
-                documents.append(manifest(edit.key, edit.new))
+                documents.append(manifest(edit.key, edit.new, edit.absent))
     if documents:
         printer.yaml_documents(documents)
     return OK

@@ -11,12 +11,14 @@ from posture import rbac
 from posture.errors import CANNOT_JUDGE, OK
 from posture.kinds import API_RESOURCES, BY_NAME, CLUSTER_SCOPED
 from posture.model import Snapshot
+from posture.rbac import subjects
 from posture.rbac.access import Question, binding_gaps
 from posture.rbac.access import who_can as holders
 from posture.text import visible
 
 from . import options, printer
 
+MASTERS = subjects.GROUP + subjects.MASTERS
 COLUMNS = (
     printer.field("SUBJECT", "subject"),
     printer.Column("SCOPE", lambda row: "every namespace" if row["scope"] == "*" else row["scope"]),
@@ -45,10 +47,9 @@ def who_can(ask: Callable[[], Snapshot], verb: str, resource: str, name: str, na
         records += [
             {"subject": one.subject, "scope": one.scope, "path": list(one.path), "inert": one.inert}
             for one in holders(access, question)
+            if one.subject != MASTERS
         ]
-    records.append(
-        {"subject": "group:system:masters", "scope": "*", "path": ["always allowed, before RBAC"], "inert": False}
-    )
+    records.append({"subject": MASTERS, "scope": "*", "path": ["always allowed, before RBAC"], "inert": False})
     gaps = binding_gaps(access, [namespace] if namespace else [])
     printer.emit(records, COLUMNS, output, name="subject")
     for gap in gaps:
@@ -68,7 +69,8 @@ def groups_of(snapshot: Snapshot, resource: str) -> Sequence[str]:
     complete = "pods" in served and snapshot.gap(API_RESOURCES) is None
     known = served if complete else served | BY_NAME.keys() | CLUSTER_SCOPED
     found = sorted({name.partition(".")[2] for name in known if name.partition(".")[0] == base})
-    if complete and base != "*" and not (base in served if "." in base else found):
+    virtual = {name.partition(".")[0] for name in CLUSTER_SCOPED - served}  # checked, and served by no endpoint
+    if complete and base not in ("*", *virtual) and not (base in served if "." in base else found):
         click.echo(f"the cluster serves no resource {visible(base, 100)}; is it spelled as in a rule?", err=True)
     if "." in base:
         return (base.partition(".")[2],)

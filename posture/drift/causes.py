@@ -68,6 +68,20 @@ class Trial:
         return tuple(found) if more <= 0 else (*found[:_SHOWN], f"and {more} more")
 
 
+_METADATA = ("labels", "annotations", "ownerReferences")
+
+
+def _absent(change: Changed) -> tuple[tuple[str, ...], ...]:
+    """What an object would lose: fields, and keys of labels and annotations. Applying a manifest leaves them in."""
+    old, new = change.old or {}, change.new
+    if new is None:
+        return ()
+    found: list[tuple[str, ...]] = [(field,) for field in old if field not in new and field not in _METADATA]
+    for field in _METADATA[:2]:
+        found += [(field, key) for key in old.get(field) or () if key not in (new.get(field) or {})]
+    return tuple(sorted(found))
+
+
 def actor(entry: Entry | None) -> Manager | None:
     """The field manager that wrote last, of those that clients choose; a claim, never an identity."""
     if entry is None:
@@ -149,7 +163,7 @@ class Investigation:
         if new is None:
             return Cause(key, "deleted")
         manager = actor(new)
-        name, time = (manager.name, manager.time) if manager else ("", new.created)
+        name, time = (manager.name, manager.time) if manager else ("", "")
         if key in self.shipped and before.version != after.version and name in ("", "kube-apiserver"):
             return Cause(key, UPGRADE, f"Kubernetes {before.version} → {after.version}", time)
         if old is None or old.digest == new.digest:
@@ -169,7 +183,7 @@ class Investigation:
             if trial.opens:
                 reason = f"{text}: it would open something else"
                 continue
-            fix = Fix(text, tuple(Edit(one.key, one.new) for one in trial.changed), trial.breaks)
+            fix = Fix(text, tuple(Edit(one.key, one.new, _absent(one)) for one in trial.changed), trial.breaks)
             if not fix.breaks:
                 return fix, ""
             spare = spare or fix

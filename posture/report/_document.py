@@ -93,7 +93,7 @@ def _fix(fix: Fix | None) -> dict[str, Any] | None:
         return None
     edits = [
         {"object": reference(edit.key), "delete": edit.new is None,
-         "manifest": None if edit.new is None else manifest(edit.key, edit.new)}
+         "manifest": None if edit.new is None else manifest(edit.key, edit.new, edit.absent)}
         for edit in fix.edits
     ]  # fmt: skip
     return {"text": fix.text, "edits": edits, "breaks": list(fix.breaks)}

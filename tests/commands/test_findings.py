@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.commands.running import API, EVE, NOW, READER, WEB, World, drifted, posture, write
-from tests.generator.objects import account, binding, role, rule
+from tests.generator.objects import account, binding, role, rule, service_account, user
 
 # Lists --------------------------------------------------------------------------------------------------------------
 
@@ -126,6 +126,46 @@ def test_the_fix_is_for_kubectl(world: World) -> None:
     (edited,) = yaml.safe_load_all(posture("findings", "show", one, "--fix").out)
 
     assert edited["rules"] == [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+
+
+def test_a_fix_says_what_must_not_be_there_any_more(world: World) -> None:
+    """Applying a manifest leaves in what it does not name: labels and annotations that have to go are null."""
+    cloud = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}
+    for more in ({}, cloud):
+        plain = [*drifted(), service_account("pay", "cloudy", kept="y", **more)]
+        posture("scan", "--from", write(world.folder / "cloud.json", plain), "--cluster", "small")
+        if not more:
+            posture("baseline", "approve")
+    one = next(
+        one["id"] for one in posture("findings", "list", "--members", "-o", "json").json
+        if one["through"]["kind"] == "ServiceAccount"
+    )  # fmt: skip
+    (edited,) = yaml.safe_load_all(posture("findings", "show", one, "--fix").out)
+
+    assert edited["metadata"]["annotations"] == {"kept": "y", "eks.amazonaws.com/role-arn": None}
+
+
+def test_a_name_that_looks_like_a_flag_is_a_name(world: World) -> None:
+    """The API server takes `--all` for a name, and so must kubectl."""
+    bad = binding("--all", "ClusterRole/cluster-admin", user("zoe"))
+    posture("scan", "--from", write(world.folder / "flag.json", [*drifted(), bad]), "--cluster", "small")
+    (one,) = (
+        one["id"] for one in posture("findings", "list", "--members", "-o", "json").json
+        if "ClusterRoleBinding --all" in one["message"]
+    )  # fmt: skip
+
+    assert posture("findings", "show", one, "--fix").out.endswith(
+        ": kubectl delete clusterrolebindings.rbac.authorization.k8s.io -- --all\n"
+    )
+
+
+def test_what_is_resolved_is_not_decided(world: World) -> None:
+    """There is nothing to accept any more, and a group of such findings says so."""
+    one = world.id(EVE)
+    posture("scan", "--from", "agreed.json", "--cluster", "small")
+    for decision in (("ack",), ("accept", "--until", "30d", "--reason", "x"), ("false-positive", "--reason", "x")):
+        ran = posture("findings", decision[0], one, *decision[1:], code=2)
+        assert f"finding {one[:12]} is resolved: there is nothing to decide" in ran.err
 
 
 @pytest.mark.parametrize("length", [4, 8, 12, 20])

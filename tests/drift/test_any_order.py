@@ -85,6 +85,8 @@ class Model:
         known = self.found.get(name)
         if known is None or (known.agreed and action != "assigned"):
             return False
+        if known.presence == "absent" and action in ("acknowledged", "accepted", "false positive"):
+            return False
         self.decisions += 1
         if action == "assigned":
             known.assignee = "blue"
