@@ -190,6 +190,17 @@ def test_an_account_of_the_only_peer_does_not_belong_there() -> None:
     assert gained(found) == expected
 
 
+def test_what_everyone_holds_at_the_only_peer_its_own_accounts_hold_in_a_namespace_like_it() -> None:
+    """As any stranger does; what they hold at home beyond that is their own."""
+    everyone = group("system:serviceaccounts")
+    before = [*PLATFORM, *team("pay"), binding("open", "ClusterRole/viewer", everyone, namespace="pay")]
+    open_too = [binding("open", "ClusterRole/viewer", everyone, namespace=NEW)]
+    again = [binding("again", "ClusterRole/viewer", account("pay", "api"), namespace=NEW)]
+    after = [*before, *team(NEW), *open_too, *again]
+
+    assert gained(judged(snapshot(before), snapshot(after))) == {}
+
+
 def test_a_reference_that_leads_nowhere_at_all_peers_is_like_them() -> None:
     """A binding to a Role that is not there yet, of the same name in each namespace."""
     before = [*AGREED, *(binding("late", "Role/late", account(one, "api"), namespace=one) for one in ("pay", "web"))]

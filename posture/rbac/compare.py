@@ -77,30 +77,33 @@ class _Gains:
         self.live = live
         self.peers = peers
         self.unknown: list[Unknown] = []
-        self._judged_by: dict[tuple[str, tuple[str, ...]], list[tuple[str, frozenset[RuleSet]]]] = {}
+        self._judged_by: dict[tuple[tuple[str, str], ...], list[tuple[str, frozenset[RuleSet]]]] = {}
 
     def _peers(self, subject: str, scope: str) -> list[tuple[str, frozenset[RuleSet]]]:
         """What each peer of a new namespace was granted inside: one peer for each distinct grant.
 
         Peers say what may be held inside the new namespace. What its accounts may do elsewhere, or in the whole
-        cluster, they do not excuse; nor does what an account of a peer holds at home.
+        cluster, they do not excuse.
         """
-        alike = self._alike(subject, scope)
-        place = subjects.moved(subject, scope, ""), tuple(alike)
-        if alike and place not in self._judged_by:
+        alike = tuple(self._alike(subject, scope))
+        if alike not in self._judged_by:
             found: dict[tuple[frozenset[RuleSet], str], str] = {}
-            for peer in alike:
-                held = self.baseline.effective(subjects.moved(subject, scope, peer), peer)
+            for peer, twin in alike:
+                held = self.baseline.effective(twin, peer)
                 named_in = peer if any(peer in names_of(one) for one in held) else ""
                 found.setdefault((held, named_in), peer)
-            self._judged_by[place] = [(peer, held) for (held, _), peer in found.items()]
-        return self._judged_by.get(place, [])
+            self._judged_by[alike] = [(peer, held) for (held, _), peer in found.items()]
+        return self._judged_by[alike]
 
-    def _alike(self, subject: str, scope: str) -> list[str]:
-        """The peers of a new namespace that say what a subject may hold inside it; [] where it is not new."""
-        found = self.peers.get(scope, ())
-        home = subjects.namespace_of(subject)
-        return [peer for peer in found if peer != home]
+    def _alike(self, subject: str, scope: str) -> list[tuple[str, str]]:
+        """The peers of a new namespace, each with the subject that is there what this one is here; [] if it has none.
+
+        What an account holds at home says nothing about how far it may reach into the namespaces of others: where
+        there is no other peer, home is looked at with the eyes of a stranger.
+        """
+        found, home = self.peers.get(scope, ()), subjects.namespace_of(subject)
+        others = [(peer, subjects.moved(subject, scope, peer)) for peer in found if peer != home]
+        return others or [(peer, subjects.moved(subject, peer, scope)) for peer in found]
 
     def _beyond(self, held: RuleSet, subject: str, scope: str) -> RuleSet:
         """The permissions that some agreed set lacks; every peer must have had what a new namespace is granted."""
@@ -155,9 +158,8 @@ class _Gains:
         subject, scope = where
         alike = self._alike(subject, scope)
         return there(subject, scope, through) or (bool(alike) and all(
-            there(subjects.moved(subject, scope, peer), peer,
-                  through._replace(namespace=peer) if through.namespace == scope else through)
-            for peer in alike
+            there(twin, peer, through._replace(namespace=peer) if through.namespace == scope else through)
+            for peer, twin in alike
         ))  # fmt: skip
 
     def _unbound(self, where: Where, through: Through) -> Iterator[Change]:
