@@ -64,7 +64,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(RBAC, "clusterroles", "ClusterRole", False, ("aggregationRule", "rules")),
     Kind(RBAC, "roles", "Role", True, ("rules",)),
     Kind("", "serviceaccounts", "ServiceAccount", True, ("automountServiceAccountToken",)),
-    Kind("", "pods", "Pod", True, ("spec", "status.phase", "status.podIPs", "status.hostIP"), "spec"),
+    Kind("", "pods", "Pod", True, ("spec", "status.phase", "status.podIPs", "status.hostIP", "status.hostIPs"), "spec"),
     Kind(
         "",
         "replicationcontrollers",

@@ -1,0 +1,1 @@
+"""Network: what may talk to what. Pure."""
