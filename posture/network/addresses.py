@@ -82,7 +82,8 @@ def holds(ranges: Ranges, address: int) -> bool:
 def edges(sets: Sequence[Ranges]) -> tuple[int, ...]:
     """Where some set begins or ends: between two edges all addresses are alike to every set."""
     found = {first for ranges in (EVERYWHERE, *sets) for first, _ in ranges}
-    return tuple(sorted(found | {last + 1 for ranges in sets for _, last in ranges}))
+    found |= {last + 1 for ranges in sets for _, last in ranges}
+    return tuple(sorted(found - {EVERYWHERE[-1][1] + 1}))
 
 
 def like(marks: Sequence[int], address: int) -> int:

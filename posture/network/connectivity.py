@@ -67,6 +67,10 @@ class Party(NamedTuple):
         return self.endpoint is not None and not self.endpoint.node
 
 
+STRANGER = Party(Endpoint("", "", (), (), False, frozenset()))
+"""A pod that no peer is about."""
+
+
 class Outcome(NamedTuple):
     """Ports that may be accepted and ports that may be denied; what is in both is not known."""
 
@@ -172,6 +176,10 @@ class Connectivity:
             found.setdefault(policy.subject.namespace, []).append(number)
         return found
 
+    def namespaces_of(self, selector: Mapping[str, Any]) -> Iterator[str]:
+        """The namespaces that a selector picks, of those that have pods."""
+        return (name for name, labels in self._namespaces.items() if selectors.matches(selector, labels))
+
     def selects(self, pods: Pods, one: Endpoint) -> bool:
         """Whether a selector picks the pods of a class. Those in their node's network are nobody's."""
         if one.node:
@@ -210,14 +218,15 @@ class Connectivity:
         def evaluate(world: World) -> Outcome:
             accept, deny = 0, EVERY
             for here, there in pairs:
-                out = self._end(world, here, "egress", there)
-                into = self._end(world, there, "ingress", here)
+                out = self.end(world, here, "egress", there)
+                into = self.end(world, there, "ingress", here)
                 accept, deny = accept | out.accept & into.accept, deny & (out.deny | into.deny)
             return Outcome(accept, deny)
 
         return worlds(evaluate)
 
-    def _end(self, world: World, subject: Party, direction: Direction, other: Party) -> Outcome:
+    def end(self, world: World, subject: Party, direction: Direction, other: Party) -> Outcome:
+        """What happens at one end, in one world."""
         if not subject.judged:
             return ACCEPTED
         profile = self.profiles[direction][subject.number]
@@ -227,6 +236,8 @@ class Connectivity:
 
     def matches(self, world: World, peer: Peer, other: Party) -> bool:
         """Whether a peer is this party."""
+        if other is STRANGER:
+            return False
         if isinstance(peer, Pods):
             return other.endpoint is not None and self.selects(peer, other.endpoint)
         if isinstance(peer, Unsure):

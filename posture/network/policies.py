@@ -124,11 +124,26 @@ def _compiled(key: Key, content: Content) -> Policy:
     return Policy(key, tier, int(spec.get("priority", 0)), subject, ingress, egress)
 
 
+def _selector(given: Selector | None) -> Selector:
+    """A LabelSelector that can be read; an absent one selects all. Raises ValueError."""
+    found = given or {}
+    labels, expressions = found.get("matchLabels") or {}, found.get("matchExpressions") or ()
+    if not all(isinstance(text, str) for pair in labels.items() for text in pair):
+        raise ValueError("matchLabels is no map of texts")
+    for one in expressions:
+        operator, values = one.get("operator"), one.get("values") or ()
+        if not isinstance(one.get("key"), str) or operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
+            raise ValueError(f"an expression of a selector has the operator {operator}")
+        if not all(isinstance(value, str) for value in values) or bool(values) != (operator in ("In", "NotIn")):
+            raise ValueError(f"the values of a selector's {operator} are not what it takes")
+    return found
+
+
 # NetworkPolicy ------------------------------------------------------------------------------------------------------
 
 
 def _network_policy(key: Key, spec: Mapping[str, Any]) -> Policy:
-    subject = Pods(key.namespace, None, spec.get("podSelector") or {})
+    subject = Pods(key.namespace, None, _selector(spec.get("podSelector")))
     types = spec.get("policyTypes") or (["Ingress", "Egress"] if spec.get("egress") else ["Ingress"])
     ingress, egress = (
         tuple(_rule(key.namespace, rule, others) for rule in spec.get(field) or ()) if name in types else None
@@ -150,7 +165,9 @@ def _peer(namespace: str, peer: Mapping[str, Any]) -> Peer:
     namespaces, pods = peer.get("namespaceSelector"), peer.get("podSelector")
     if namespaces is None and pods is None:
         raise ValueError("a peer has no selector and no ipBlock")
-    return Pods("" if namespaces is not None else namespace, namespaces, pods or {})
+    if namespaces is None:
+        return Pods(namespace, None, _selector(pods))
+    return Pods("", _selector(namespaces), _selector(pods))
 
 
 def _ports(given: Sequence[Mapping[str, Any]]) -> Ports:
@@ -198,9 +215,9 @@ def _cluster_peers(peer: Mapping[str, Any], others: str) -> list[Peer]:
 
 def _pods(peer: Mapping[str, Any]) -> Pods | None:
     if peer.get("namespaces") is not None:
-        return Pods("", peer["namespaces"], {})
+        return Pods("", _selector(peer["namespaces"]), {})
     if peer.get("pods") is not None:
-        return Pods("", peer["pods"].get("namespaceSelector") or {}, peer["pods"].get("podSelector") or {})
+        return Pods("", _selector(peer["pods"].get("namespaceSelector")), _selector(peer["pods"].get("podSelector")))
     return None
 
 

@@ -1,0 +1,187 @@
+"""Who reaches whom, for all classes at once: cost follows what policies name, not the number of pairs.
+
+For one class and direction nearly all others are strangers, to whom the same happens. Only those that some peer of its
+policies may be about are looked at, and those that the same peers are about, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from posture import selectors
+
+from . import addresses
+from .addresses import EVERYWHERE, Ranges
+from .connectivity import ACCEPTED, DENIED, STRANGER, UNKNOWN, Connectivity, Outcome, Party, Profile, worlds
+from .policies import Block, Direction, Peer, Pods, Rule
+
+type _Subject = tuple[Direction, Profile, tuple[Any, ...]]
+
+
+class Reach(NamedTuple):
+    """What happens in one direction: to strangers, and to the classes that policies name.
+
+    `unsure` are classes of which both ends have to be asked together, since they have addresses of both families.
+    """
+
+    strangers: Outcome
+    named: Mapping[int, Outcome]
+    unsure: frozenset[int]
+
+
+class Reaches:
+    """All of a result, made when it is asked for."""
+
+    def __init__(self, result: Connectivity) -> None:
+        self.of = result
+        self._members: dict[str, frozenset[int]] = {}
+        self._made: dict[_Subject, Reach] = {}
+        self._outside: dict[_Subject, list[tuple[Ranges, Outcome]]] = {}
+
+    @cached_property
+    def _places(self) -> Mapping[str, list[int]]:
+        """The classes of each namespace."""
+        found: dict[str, list[int]] = {}
+        for number, one in enumerate(self.of.classes):
+            found.setdefault(one.namespace, []).append(number)
+        return found
+
+    @cached_property
+    def _apart(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Classes in the network of their node, and classes with addresses of both families."""
+        classes = self.of.classes
+        nodes = frozenset(number for number, one in enumerate(classes) if one.node)
+        return nodes, frozenset(number for number, one in enumerate(classes) if len(one.addresses) > 1)
+
+    def members(self, peer: Peer) -> frozenset[int]:
+        """The judged classes that a peer is, or may be."""
+        text = repr(peer)
+        if text not in self._members:
+            self._members[text] = frozenset(self._found(peer))
+        return self._members[text]
+
+    def _found(self, peer: Peer) -> Iterator[int]:
+        if isinstance(peer, Pods):
+            names = [peer.namespace] if peer.namespaces is None else self.of.namespaces_of(peer.namespaces)
+            for name in names:
+                for number in self._places.get(name, ()):
+                    one = self.of.classes[number]
+                    if not one.node and selectors.matches(peer.pods, dict(one.labels)):
+                        yield number
+        elif isinstance(peer, Block) and (peer.pods or (peer.pods is None and self.of.pods_by_ip != "no")):
+            for number, one in enumerate(self.of.classes):
+                if not one.node and (not one.addresses or any(addresses.holds(peer.ranges, a) for a in one.addresses)):
+                    yield number
+
+    def rules(self, profile: Profile, direction: Direction) -> list[Rule]:
+        """Every rule that may decide something for a profile."""
+        groups = (*profile.admin, profile.networks or (), *profile.baseline, profile.old)
+        return [
+            rule for group in groups for number in group for rule in self.of.policies[number].rules(direction) or ()
+        ]
+
+    def reach(self, number: int, direction: Direction) -> Reach:
+        """What happens between a class and all others, in one direction. Nothing judges those in a node's network."""
+        subject = self.of.classes[number]
+        if subject.node:
+            return Reach(ACCEPTED, {}, frozenset())
+        profile = self.of.profiles[direction][number]
+        place: _Subject = (direction, profile, subject.named if direction == "ingress" else ())
+        if place not in self._made:
+            self._made[place] = self._reach(number, direction, profile)
+        return self._made[place]
+
+    def _reach(self, number: int, direction: Direction, profile: Profile) -> Reach:
+        if profile.broken:
+            return Reach(UNKNOWN, {}, frozenset())
+        rules = self.rules(profile, direction)
+        named_by: dict[int, int] = {}
+        peers = list({repr(peer): peer for rule in rules for peer in rule.peers or ()}.values())
+        for bit, peer in enumerate(peers):
+            for other in self.members(peer):
+                named_by[other] = named_by.get(other, 0) | 1 << bit
+        nodes, both = self._apart
+        by_address = any(not isinstance(peer, Pods) for peer in peers)
+        names = direction == "egress" and any(rule.ports.named for rule in rules)
+        for other in nodes if by_address or names else ():
+            named_by.setdefault(other, 0)
+        if names:
+            for other, one in enumerate(self.of.classes):
+                if one.named:
+                    named_by.setdefault(other, 0)
+        unsure = both if by_address else frozenset()
+        subject = Party(self.of.classes[number], number)
+        memo: dict[tuple[Any, ...], Outcome] = {}
+        found: dict[int, Outcome] = {}
+        for other, bits in named_by.items():
+            if other in unsure:
+                continue
+            one = self.of.classes[other]
+            like = bits, one.node, one.named if names else (), one.addresses if by_address else ()
+            if like not in memo:
+                memo[like] = self._once(subject, direction, self.party(other))
+            found[other] = memo[like]
+        return Reach(self._once(subject, direction, STRANGER), found, unsure)
+
+    def _once(self, subject: Party, direction: Direction, other: Party) -> Outcome:
+        return worlds(lambda world: self.of.end(world, subject, direction, other))
+
+    def party(self, number: int) -> Party:
+        """The pods of a class as one end of a connection."""
+        one = self.of.classes[number]
+        address = next(iter(one.addresses)) if len(one.addresses) == 1 else None
+        return Party(one, number, address, name=f"class {number}")
+
+    def outside(self, number: int, direction: Direction) -> list[tuple[Ranges, Outcome]]:
+        """What happens between a class and addresses that are no pod's: sets of them to which the same happens.
+
+        Judged at this end alone: where an address belongs to a pod after all, that pod's policies count too.
+        """
+        subject = self.of.classes[number]
+        if subject.node:
+            return []
+        profile = self.of.profiles[direction][number]
+        place: _Subject = (direction, profile, subject.named if direction == "ingress" else ())
+        if place not in self._outside:
+            rules = [] if profile.broken else self.rules(profile, direction)
+            blocks = [peer.ranges for rule in rules for peer in rule.peers or () if isinstance(peer, Block)]
+            marks = addresses.edges(blocks)
+            found: dict[Outcome, list[tuple[int, int]]] = {}
+            for first, after in zip(marks, (*marks[1:], EVERYWHERE[-1][1] + 1), strict=True):
+                outcome = self._once(Party(subject, number), direction, Party(None, address=first))
+                found.setdefault(outcome, []).append((first, after - 1))
+            self._outside[place] = [(addresses.union(ranges), outcome) for outcome, ranges in found.items()]
+        return self._outside[place]
+
+    def pairs(self) -> Iterator[tuple[int, int, Outcome]]:
+        """Every two classes of which one may reach the other on some port; a class and itself too: it may be two pods.
+
+        What a node sends to its own pods, and a pod to itself, is left out: nothing ever stops it.
+        """
+        into = [self.reach(number, "ingress") for number in range(len(self.of.classes))]
+        open_to = [number for number, one in enumerate(into) if one.strangers.accept]
+        naming: dict[int, list[int]] = {}
+        for number, one in enumerate(into):
+            for other in (*one.named, *one.unsure):
+                naming.setdefault(other, []).append(number)
+        for source in range(len(self.of.classes)):
+            out = self.reach(source, "egress")
+            candidates = {*open_to, *naming.get(source, ())}
+            if not out.strangers.accept:
+                candidates &= {*out.named, *out.unsure}
+            for destination in sorted(candidates):
+                found = self._both(source, destination, out, into[destination])
+                if found.accept:
+                    yield source, destination, found
+
+    def _both(self, source: int, destination: int, out: Reach, into: Reach) -> Outcome:
+        ends = [{addresses.family(each) for each in self.of.classes[end].addresses} for end in (source, destination)]
+        if all(ends) and not ends[0] & ends[1]:
+            return DENIED
+        one, other = out.named.get(destination, out.strangers), into.named.get(source, into.strangers)
+        unknown = one.accept & one.deny or other.accept & other.deny
+        if unknown or destination in out.unsure or source in into.unsure:
+            return self.of.between(self.party(source), self.party(destination))  # what nobody knows is the same at both
+        return Outcome(one.accept & other.accept, one.deny | other.deny)
