@@ -176,6 +176,10 @@ class Connectivity:
             found.setdefault(policy.subject.namespace, []).append(number)
         return found
 
+    def labels_of(self, namespace: str) -> Mapping[str, str]:
+        """The labels of a namespace that has pods."""
+        return self._namespaces[namespace]
+
     def namespaces_of(self, selector: Mapping[str, Any]) -> Iterator[str]:
         """The namespaces that a selector picks, of those that have pods."""
         return (name for name, labels in self._namespaces.items() if selectors.matches(selector, labels))
@@ -352,19 +356,19 @@ class _Decision:
         return found
 
 
-def evaluate(snapshot: Snapshot, pods_by_ip: PodsByIp = "unknown") -> Connectivity:
-    """What may talk to what in a snapshot."""
+def evaluate(snapshot: Snapshot, pods_by_ip: PodsByIp = "unknown", beside: Iterable[Policy] = ()) -> Connectivity:
+    """What may talk to what in a snapshot; its classes tell apart what policies `beside` its own look at, too."""
     found = tuple(
         compiled(key, content)
         for resource in POLICIES
         for key, content in sorted(snapshot.objects(resource), key=lambda row: row[0])
     )
-    classes, pods = endpoints.folded(snapshot, _seen(found, pods_by_ip))
+    classes, pods = endpoints.folded(snapshot, _seen((*found, *beside), pods_by_ip))
     return Connectivity(snapshot, found, classes, pods, pods_by_ip)
 
 
 def _seen(policies: Iterable[Policy], pods_by_ip: PodsByIp) -> Seen:
-    """What the policies look at."""
+    """What policies look at."""
     keys: set[str] = set()
     ports: set[str] = set()
     blocks: list[Ranges] = []

@@ -9,6 +9,8 @@ nothing, Deny and Pass deny everything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from posture.model import Content, Key
@@ -63,6 +65,14 @@ class Ports(NamedTuple):
 
     numbered: int
     named: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Ports({_digest(self.numbered)}, {self.named})"  # written out it has 59,000 digits
+
+
+@cache
+def _digest(numbered: int) -> str:
+    return blake2b(numbered.to_bytes(EVERY.bit_length() // 8 + 1), digest_size=16).hexdigest()
 
 
 ANY_PORT = Ports(EVERY)

@@ -158,7 +158,8 @@ class Reaches:
     def pairs(self) -> Iterator[tuple[int, int, Outcome]]:
         """Every two classes of which one may reach the other on some port; a class and itself too: it may be two pods.
 
-        What a node sends to its own pods, and a pod to itself, is left out: nothing ever stops it.
+        What a node sends to its own pods, and a pod to itself, is left out: nothing ever stops it. So is what goes from
+        node to node: no policy speaks of it.
         """
         into = [self.reach(number, "ingress") for number in range(len(self.of.classes))]
         open_to = [number for number, one in enumerate(into) if one.strangers.accept]
@@ -176,9 +177,24 @@ class Reaches:
                 if found.accept:
                     yield source, destination, found
 
+    def around(self, number: int) -> Iterator[tuple[int, int, Outcome]]:
+        """The pairs of `pairs` that a class is an end of; it and itself comes twice."""
+        everyone = range(len(self.of.classes))
+        out, into = self.reach(number, "egress"), self.reach(number, "ingress")
+        for other in everyone if out.strangers.accept else sorted({*out.named, *out.unsure}):
+            found = self._both(number, other, out, self.reach(other, "ingress"))
+            if found.accept:
+                yield number, other, found
+        for other in everyone if into.strangers.accept else sorted({*into.named, *into.unsure}):
+            found = self._both(other, number, self.reach(other, "egress"), into)
+            if found.accept:
+                yield other, number, found
+
     def _both(self, source: int, destination: int, out: Reach, into: Reach) -> Outcome:
         ends = [{addresses.family(each) for each in self.of.classes[end].addresses} for end in (source, destination)]
-        if all(ends) and not ends[0] & ends[1]:
+        if (all(ends) and not ends[0] & ends[1]) or (
+            self.of.classes[source].node and self.of.classes[destination].node
+        ):
             return DENIED
         one, other = out.named.get(destination, out.strangers), into.named.get(source, into.strangers)
         unknown = one.accept & one.deny or other.accept & other.deny
