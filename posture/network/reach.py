@@ -201,3 +201,10 @@ class Reaches:
         if unknown or destination in out.unsure or source in into.unsure:
             return self.of.between(self.party(source), self.party(destination))  # what nobody knows is the same at both
         return Outcome(one.accept & other.accept, one.deny | other.deny)
+
+
+def _are_strange(one: frozenset[int], other: frozenset[int]) -> bool:
+    """Whether no address of one is of a family that the other has. Unknown ones may be of any."""
+    if not one or not other or one == other:
+        return False
+    return {addresses.family(each) for each in one}.isdisjoint({addresses.family(each) for each in other})
