@@ -13,6 +13,8 @@ from posture.errors import UsageError
 PEER_LABELS = ("environment", "env", "tier")
 DOCUMENT_BYTES = 32_000_000
 NODES = 1_000_000
+_SPOKEN = {True: "yes", False: "no"}
+"""In YAML an unquoted yes or no is a boolean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Config:
     owners: Path | None = None
     new_namespaces: Literal["like-peers", "review"] = "like-peers"
     peer_labels: tuple[str, ...] = PEER_LABELS
+    pods_by_ip: Literal["yes", "no", "unknown", "detect"] = "detect"
     document_bytes: int = DOCUMENT_BYTES
     nodes: int = NODES
 
@@ -53,6 +56,7 @@ def load(path: Path | None = None) -> Config:
         return Config()
     given = files.read(path, "posture", "config.schema.json").value or {}
     limits = given.get("limits") or {}
+    by_ip = given.get("podsByIp", "detect")
 
     def beside(name: str) -> Path:
         return path.parent / Path(name).expanduser()
@@ -64,6 +68,7 @@ def load(path: Path | None = None) -> Config:
         owners=beside(given["owners"]) if "owners" in given else None,
         new_namespaces=given.get("newNamespaces", "like-peers"),
         peer_labels=tuple(given.get("peerLabels", PEER_LABELS)),
+        pods_by_ip=_SPOKEN.get(by_ip, by_ip),
         document_bytes=limits.get("documentBytes", DOCUMENT_BYTES),
         nodes=limits.get("nodes", NODES),
     )

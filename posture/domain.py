@@ -33,6 +33,8 @@ class Domain(Protocol):
     NAME: str
     READS: tuple[str, ...]
     """The kinds without which it cannot judge."""
+    BOUNDS: frozenset[str]
+    """A baseline file that bounds namespaces says nothing of the domain unless it holds one of these; of all: any."""
 
     def evaluate(self, snapshot: Snapshot, previous: Any = None, changed: Iterable[Changed] = ()) -> Any:
         """What is possible. Without `previous` an update from nothing; the cost follows `changed`."""
@@ -43,8 +45,13 @@ class Domain(Protocol):
         live: Any,
         peers: Mapping[str, tuple[str, ...]] | None = None,
         within: Collection[Where] | None = None,
+        *,
+        growth: bool = False,
     ) -> Comparison:
-        """What became possible and what no longer is. `within` limits it to gains at some places."""
+        """What became possible and what no longer is. `within` limits it to gains at some places.
+
+        With `growth` nothing was agreed for subjects that are new; where grants name their subjects that is so anyway.
+        """
 
     def doubt(
         self, result: Any, subject: str, scope: str, through: Through, other: Snapshot | None = None
@@ -74,6 +81,9 @@ class Domain(Protocol):
 
     def evidence(self, live: Any, change: Change) -> tuple[Key, ...]:
         """The objects whose change may have made a gain."""
+
+    def gaps(self, snapshot: Snapshot) -> Iterable[Gap]:
+        """What was read and cannot be evaluated."""
 
     def settle(self, snapshot: Snapshot, changed: Iterable[Changed]) -> tuple[Changed, ...]:
         """Changes, and what the cluster's own controllers would do about them."""

@@ -18,7 +18,7 @@ from posture.drift.agreed import Bound, Objects
 from posture.errors import FileError, UsageError
 from posture.kinds import BY_KIND, malformed, project
 from posture.model import INCOMPLETE, Check, Content, Key, Snapshot, Version
-from posture.pipeline import Rules
+from posture.pipeline import DOMAINS, Rules
 from posture.text import listed, visible
 
 _FOR = re.compile(rb"""(?:^|[\s{,]|\xef\xbb\xbf)["']?for["']?\s*:""")
@@ -31,7 +31,7 @@ class Inputs:
         self.config = config
         self.growth: Literal["like-peers", "review"] = config.new_namespaces
         self.peer_labels = config.peer_labels
-        self._check_files = [*files.yaml_files(resources.checks() / "rbac")]
+        self._check_files = [*_shipped_checks()]
         for folder in config.checks:
             self._check_files += _existing(folder, "a check", files.YAML)
         suffixes = (*files.YAML, ".json")
@@ -42,7 +42,8 @@ class Inputs:
         """A hash over posture's version, the settings that matter and every file's bytes."""
         config = self.config
         hasher = hashlib.blake2b(
-            repr((posture.__version__, config.new_namespaces, config.peer_labels)).encode(), digest_size=16
+            repr((posture.__version__, config.new_namespaces, config.peer_labels, config.pods_by_ip)).encode(),
+            digest_size=16,
         )
         for item in (*self._check_files, *self._baseline_files, *([config.owners] if config.owners else [])):
             hasher.update(f"\0{item}\0".encode("utf-8", "surrogateescape"))
@@ -53,7 +54,7 @@ class Inputs:
     def checks(self) -> tuple[Check, ...]:
         """All checks, by id. Raises FileError for one that is wrong or that another has the id of."""
         found: dict[str, tuple[Check, str]] = {}
-        shipped = len(list(files.yaml_files(resources.checks() / "rbac")))
+        shipped = len(list(_shipped_checks()))
         for number, item in enumerate(self._check_files):
             # What is shipped was held against the schema when it was released (tests/test_checks.py).
             schema = ("posture.checks", "check.schema.json") if number >= shipped else ("", "")
@@ -72,7 +73,7 @@ class Inputs:
     @property
     def rules(self) -> Rules:
         """What people wrote, for a judgement."""
-        return Rules(self.checks, self.owners)
+        return Rules(self.checks, self.owners, {"podsByIp": self.config.pods_by_ip})
 
     @cached_property
     def bounds(self) -> tuple[Bound, ...]:
@@ -102,6 +103,12 @@ class Inputs:
     def shipped(self, version: Version | None) -> Objects:
         """The default objects of the supported minor that is nearest to a version."""
         return shipped(resources.nearest(version))
+
+
+def _shipped_checks() -> Iterable[Path | Traversable]:
+    """The checks of every domain."""
+    for domain in DOMAINS:
+        yield from files.yaml_files(resources.checks() / domain.NAME)
 
 
 def _existing(path: Path, what: str, suffixes: tuple[str, ...]) -> Iterable[Path]:

@@ -1,8 +1,11 @@
 """The kinds that posture reads, in the order in which they are listed, and what is kept of each.
 
 Namespaces come first (a namespace that is missing later relists them once); bindings before the roles they refer to,
-so that a role made in between is never called missing; pods before the policies that protect them, so that a policy
-made together with its pod is never overlooked. Secrets and ConfigMaps are not here: they are never read.
+so that a role made in between is never called missing; routes before gateways, and both before the services they lead
+to, for the same reason; pods before the policies that protect them, so that a policy made together with its pod is
+never overlooked. Secrets and ConfigMaps are not here: they are never read.
+
+Custom resources are read where they are served, in the first of `versions` that is.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from posture.model import Content, Key
 
 RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
+_GATEWAY = "gateway.networking.k8s.io"
+_POLICY = "policy.networking.k8s.io"
 
 API_RESOURCES = "apiresources"
 """Not a kind of the API: one object for each resource that discovery names, `deployments.apps`, with its scope."""
@@ -38,8 +43,9 @@ class Kind:
     """One kind: how the API names it and which fields are kept beside labels, annotations and owner references.
 
     `keep` are paths below the object. `pod_spec` is the path of a pod specification, whose literal environment
-    values are never kept. `controlled` objects that another one controls
-    keep their owner only: what they run is the owner's template.
+    values are never kept. `controlled` objects that another one controls keep their owner only: what they run is the
+    owner's template. Kinds that are not `modelled` are read so that their changes are seen; what they mean is not
+    known. `also` are resources of the group that take a permission too, for whoever reads the kind.
     """
 
     group: str
@@ -50,12 +56,49 @@ class Kind:
     pod_spec: str = ""
     controlled: bool = False
     versions: tuple[str, ...] = ("v1",)
+    modelled: bool = True
+    also: tuple[str, ...] = ()
+
+    @property
+    def custom(self) -> bool:
+        """Whether a CustomResourceDefinition or another API server brings it, rather than Kubernetes itself."""
+        return bool(self.group) and self.group not in OWN_GROUPS
 
     @property
     def name(self) -> str:
         """The GroupResource as Kubernetes prints it: `roles.rbac.authorization.k8s.io`, `pods`."""
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
+
+def _not_modelled(
+    group: str,
+    resource: str,
+    kind: str,
+    namespaced: bool,
+    *versions: str,
+    keep: tuple[str, ...] = ("spec",),
+    also: tuple[str, ...] = (),
+) -> Kind:
+    return Kind(group, resource, kind, namespaced, keep, versions=versions, modelled=False, also=also)
+
+
+_NOT_MODELLED = (
+    _not_modelled("cilium.io", "ciliumnetworkpolicies", "CiliumNetworkPolicy", True, "v2", keep=("spec", "specs")),
+    _not_modelled("cilium.io", "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy", False, "v2",
+                  keep=("spec", "specs")),
+    # Calico's API server shows the objects of crd.projectcalico.org once more, as projectcalico.org: where both are
+    # served a change is seen twice, and where only one is, none is missed. Who reads them needs their tier as well.
+    _not_modelled("projectcalico.org", "networkpolicies", "NetworkPolicy", True, "v3",
+                  also=("tier.networkpolicies", "tiers")),
+    _not_modelled("projectcalico.org", "globalnetworkpolicies", "GlobalNetworkPolicy", False, "v3",
+                  also=("tier.globalnetworkpolicies", "tiers")),
+    _not_modelled("crd.projectcalico.org", "networkpolicies", "NetworkPolicy", True, "v1"),
+    _not_modelled("crd.projectcalico.org", "globalnetworkpolicies", "GlobalNetworkPolicy", False, "v1"),
+    _not_modelled("security.istio.io", "authorizationpolicies", "AuthorizationPolicy", True, "v1", "v1beta1"),
+    _not_modelled("crd.antrea.io", "networkpolicies", "NetworkPolicy", True, "v1beta1"),
+    _not_modelled("crd.antrea.io", "clusternetworkpolicies", "ClusterNetworkPolicy", False, "v1beta1"),
+    _not_modelled("k8s.cni.cncf.io", "multi-networkpolicies", "MultiNetworkPolicy", True, "v1beta2", "v1beta1"),
+)  # fmt: skip
 
 KINDS: tuple[Kind, ...] = (
     Kind("", "namespaces", "Namespace", False, ("status.phase",)),
@@ -86,8 +129,21 @@ KINDS: tuple[Kind, ...] = (
         ("spec.jobTemplate.spec.template", "spec.suspend"),
         "spec.jobTemplate.spec.template.spec",
     ),
+    Kind("networking.k8s.io", "ingresses", "Ingress", True, ("spec",)),
+    Kind(_GATEWAY, "httproutes", "HTTPRoute", True, ("spec",), versions=("v1", "v1beta1")),
+    Kind(_GATEWAY, "grpcroutes", "GRPCRoute", True, ("spec",), versions=("v1", "v1alpha2")),
+    Kind(_GATEWAY, "tlsroutes", "TLSRoute", True, ("spec",), versions=("v1", "v1alpha3", "v1alpha2")),
+    Kind(_GATEWAY, "tcproutes", "TCPRoute", True, ("spec",), versions=("v1", "v1alpha2")),
+    Kind(_GATEWAY, "udproutes", "UDPRoute", True, ("spec",), versions=("v1", "v1alpha2")),
+    Kind(_GATEWAY, "gateways", "Gateway", True, ("spec",), versions=("v1", "v1beta1")),
     Kind("", "services", "Service", True, ("spec", "status.loadBalancer")),
     Kind("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, ("spec",)),
+    Kind(_POLICY, "clusternetworkpolicies", "ClusterNetworkPolicy", False, ("spec",), versions=("v1alpha2",)),
+    Kind(_POLICY, "adminnetworkpolicies", "AdminNetworkPolicy", False, ("spec",), versions=("v1alpha1",)),
+    Kind(
+        _POLICY, "baselineadminnetworkpolicies", "BaselineAdminNetworkPolicy", False, ("spec",), versions=("v1alpha1",)
+    ),
+    *_NOT_MODELLED,
     Kind(ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", False, ("spec",)),
     Kind(ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", False, ("spec", "status.typeChecking")),
     Kind(

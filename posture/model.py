@@ -146,7 +146,8 @@ class Snapshot:
     """The objects of one cluster at one moment, its gaps and the server's version.
 
     `contents` maps a digest to the projected object; a store reads it on demand, so that a snapshot holds the index
-    of a cluster and never its objects. `assumed` says in words what was filled in rather than read.
+    of a cluster and never its objects. `assumed` says in words what was filled in rather than read, `settings` what
+    people say of the cluster that its objects do not.
     """
 
     cluster: str
@@ -155,6 +156,7 @@ class Snapshot:
     gaps: tuple[Gap, ...] = ()
     version: Version | None = None
     assumed: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict, compare=False)
     derived: dict[str, dict[Any, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def objects(self, resource: str) -> Iterator[tuple[Key, Content]]:
@@ -270,8 +272,8 @@ class Change:
     """A difference of what is possible, for one subject at one scope through one thing.
 
     A loosening carries what was gained, a tightening what was lost. `effective` False is latent: nobody can use it
-    yet. `path` is the way there for people ("RoleBinding pay/debug", "ClusterRole view-all"), `evidence` the objects
-    on it, the first the ones that most likely changed.
+    yet; nothing was tightened in return for an `uncompensated` one. `path` is the way there for people ("RoleBinding
+    pay/debug", "ClusterRole view-all"), `evidence` the objects on it, the first the ones that most likely changed.
     """
 
     domain: str
@@ -284,6 +286,7 @@ class Change:
     effective: bool = True
     path: tuple[str, ...] = ()
     evidence: tuple[Key, ...] = ()
+    uncompensated: bool = False
 
     @property
     def where(self) -> tuple[str, str, Through]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from posture import owners, rbac
+from posture import network, owners, rbac
 from posture.domain import Domain
 from posture.drift.agreed import NAMESPACES, Agreed, Place, Yardstick
 from posture.drift.causes import Investigation
-from posture.drift.findings import Drafter, reasons_of
+from posture.drift.findings import Drafter, reasons_of, severity_of
 from posture.drift.lifecycle import Life, Outcome
 from posture.kinds import API_RESOURCES, KINDS
 from posture.model import (
@@ -29,7 +29,7 @@ from posture.model import (
     Version,
 )
 
-DOMAINS: tuple[Domain, ...] = (cast("Domain", rbac),)
+DOMAINS: tuple[Domain, ...] = (cast("Domain", rbac), cast("Domain", network))
 type Shipped = Callable[[Version | None], Iterable[tuple[Key, Content]]]
 """The default objects of a Kubernetes minor; of the newest known one for None."""
 JUDGED = tuple(dict.fromkeys((NAMESPACES, API_RESOURCES, *(kind for domain in DOMAINS for kind in domain.READS))))
@@ -39,10 +39,11 @@ NAMESPACED = frozenset(kind.name for kind in KINDS if kind.namespaced)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What people wrote: checks, and who owns what."""
+    """What people wrote: checks, who owns what, and what they say of a cluster that its objects do not."""
 
     checks: Sequence[Check]
     owners: owners.Owners
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def applying(self, snapshot: Snapshot) -> list[Check]:
         """The checks that are meant for a cluster of this version."""
@@ -82,6 +83,7 @@ def beyond(domain: str, given: Any, recorded: Any) -> Any:
 def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, now: str) -> Judgement:
     """What is possible in a snapshot that was not agreed, and what that makes of the findings that are known."""
     checks = {check.id: check for check in rules.applying(snapshot)}
+    snapshot = replace(snapshot, settings=rules.settings)
     drafts: list[Finding] = []
     judgement = Judgement(Outcome())
     yardsticks: dict[str, Yardstick] = {}
@@ -133,8 +135,8 @@ class Difference:
     @property
     def severity(self) -> Severity:
         """The leading check's, one lower for what nobody can use yet."""
-        reasons = reasons_of(self.checks, effective=self.change.effective)
-        return reasons[0].severity if reasons else "low" if self.change.effective else "info"
+        reasons = reasons_of(self.checks, self.change)
+        return reasons[0].severity if reasons else severity_of("low", self.change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only
 
     A tightening is the loosening that going back would be, so both directions are one computation.
     """
+    before, after = (replace(side, settings=rules.settings) for side in (before, after))
     found: list[Difference] = []
     notes: list[Note] = []
     unknown: list[Unknown] = []
@@ -167,7 +170,7 @@ def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only
             found += [_difference(domain, matcher, investigation, gains[where], mirrored) for where in sorted(gains)]
             unknown += doubts
             if not mirrored:
-                notes += domain.compare(yardstick.baseline, live).notes
+                notes += domain.compare(yardstick.baseline, live, growth=True).notes
     return Diff(tuple(found), tuple(notes), tuple(dict.fromkeys(unknown)))
 
 

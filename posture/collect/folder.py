@@ -16,7 +16,7 @@ from posture.collect.document import Limits
 from posture.collect.manifest import Broken, Cache, Document, documents
 from posture.errors import UsageError
 from posture.kinds import API_RESOURCES, Kind, malformed
-from posture.model import Gap, Key
+from posture.model import Gap, GapReason, Key
 from posture.text import count, listed, visible
 
 STDIN = "-"
@@ -223,10 +223,12 @@ class _Reading:
             self.found = True
             self._unread.setdefault((kind, version), []).append(place)
 
-    def _refuse(self, resource: str, namespace: str, place: str, why: str) -> Iterator[Gap]:
+    def _refuse(
+        self, resource: str, namespace: str, place: str, why: str, reason: GapReason = "failed"
+    ) -> Iterator[Gap]:
         self.found = True
         self._problem(place, why)
-        yield Gap(resource, namespace, "failed", visible(f"{place}: {why}"))
+        yield Gap(resource, namespace, reason, visible(f"{place}: {why}"))
 
     def _misshapen_list(self, version: str, kind: str, place: str) -> Iterator[Gap]:
         item = objects.meant(version, kind.removesuffix("List"))
@@ -235,8 +237,11 @@ class _Reading:
     def _known(self, kind: Kind, version: str, raw: Mapping[str, Any], place: str) -> Iterator[Event]:
         served = objects.served(kind)
         if version not in served:
-            why = f"{_called(kind, raw)}: the kind is served as {listed(served)}, not as {version or 'nothing'}"
-            yield from self._refuse(kind.name, _namespace(kind, raw), place, why)
+            # Kubernetes refuses another version of its own kinds; a custom resource may well have one more.
+            reason: GapReason = "not modelled" if kind.custom else "failed"
+            is_known = "known" if kind.custom else "served"
+            why = f"{_called(kind, raw)}: the kind is {is_known} as {listed(served)}, not as {version or 'nothing'}"
+            yield from self._refuse(kind.name, _namespace(kind, raw), place, why, reason)
             return
         try:
             why = _unnamed(raw) or malformed(kind, raw) or objects.misshapen(kind, raw)

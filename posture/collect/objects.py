@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from posture.collect import api_resource
+from posture.collect import api_resource, network_policy
 from posture.collect.manifest import Document
 from posture.kinds import API_RESOURCES, BY_KIND, BY_NAME, KINDS, OWN_GROUPS, RBAC, Kind
 from posture.text import visible
@@ -19,7 +19,8 @@ DEFINITION = "CustomResourceDefinition"
 DEFINITION_GROUP = "apiextensions.k8s.io"
 DEFINITION_VERSION = f"{DEFINITION_GROUP}/v1"
 
-_BY_KIND_ALONE = {kind.kind: kind for kind in KINDS}
+_NETWORK_POLICIES = "networkpolicies.networking.k8s.io"
+_BY_KIND_ALONE = {kind.kind: kind for kind in KINDS if not kind.custom}
 # Groups in which a kind of another group is meant: what Kubernetes 1.15 moved, and an apiVersion without its group.
 _MISLEADING_GROUPS = ("", "extensions")
 _LIST = "List"
@@ -76,7 +77,7 @@ def meant(api_version: str, kind: str) -> Kind | None:
 
 
 def served(kind: Kind) -> list[str]:
-    """The apiVersions under which Kubernetes serves a kind."""
+    """The apiVersions in which posture reads a kind: of one of Kubernetes' own, all that are served."""
     return [f"{kind.group}/{version}" if kind.group else version for version in kind.versions]
 
 
@@ -96,8 +97,8 @@ def normal(kind: Kind, raw: Mapping[str, Any], home: str = "default") -> dict[st
     given = {**raw, "metadata": metadata}
     if kind.kind in ("RoleBinding", "ClusterRoleBinding"):
         return given | _binding(raw, namespace)
-    if kind.kind == "NetworkPolicy":
-        return given | {"spec": _network_policy(raw.get("spec") or {})}
+    if kind.name == _NETWORK_POLICIES:
+        return given | {"spec": network_policy.stored(raw.get("spec"))}
     return given
 
 
@@ -122,35 +123,20 @@ def _subject(subject: Mapping[str, Any], namespace: str) -> Mapping[str, Any]:
     return subject
 
 
-def _network_policy(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """SetDefaults_NetworkPolicy and SetDefaults_NetworkPolicyPort in kubernetes pkg/apis/networking/v1."""
-    changed = dict(spec.items())
-    if not spec.get("policyTypes"):
-        changed["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
-    for direction in ("ingress", "egress"):
-        if spec.get(direction):
-            changed[direction] = [_network_rule(rule) for rule in spec[direction]]
-    return changed
-
-
-def _network_rule(rule: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if not rule or not rule.get("ports"):
-        return rule or {}
-    return {**rule, "ports": [{**port, "protocol": port.get("protocol") or "TCP"} for port in rule["ports"]]}
-
-
 def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
-    """What is wrong with the outer shape of the fields that are kept; "" when nothing."""
+    """What is wrong with the shape of the fields that are kept, or refused by the API server; "" when nothing."""
     for field in ("uid", "creationTimestamp"):
         if not isinstance(raw["metadata"].get(field) or "", str):
             return f"metadata.{field} is not a string"
     for field in sorted({path.partition(".")[0] for path in kind.keep} & {"spec", "status", "aggregationRule"}):
         if not isinstance(raw.get(field, {}), dict | None):
             return f"{field} is not a mapping"
-    for field in sorted({"rules", "subjects", "webhooks"} & set(kind.keep)):
+    for field in sorted({"rules", "specs", "subjects", "webhooks"} & set(kind.keep)):
         value = raw.get(field)
         if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
             return f"{field} is not a list of mappings"
+    if kind.name == _NETWORK_POLICIES:
+        return network_policy.refused(raw.get("spec"))
     return _refused(kind, raw) if kind.kind in ("RoleBinding", "ClusterRoleBinding") else ""
 
 
@@ -230,7 +216,7 @@ def hidden(text: bytes | None) -> frozenset[str]:
         return EVERYTHING
     if kind == DEFINITION:
         return frozenset({API_RESOURCES})
-    return frozenset({_BY_KIND_ALONE[kind].name} if kind in _BY_KIND_ALONE else ())
+    return frozenset(known.name for known in KINDS if known.kind == kind)  # several groups have a NetworkPolicy
 
 
 def _certain_kind(text: bytes) -> str:

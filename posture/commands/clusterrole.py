@@ -43,9 +43,10 @@ def _rules(*, namespaced: bool) -> list[dict[str, Any]]:
     groups: dict[str, list[str]] = {}
     for kind in KINDS:
         if kind.namespaced or not namespaced:
-            groups.setdefault(kind.group, []).append(kind.resource)
+            # What a server asks for beside the kinds themselves is cluster-scoped in part: no Role can grant it.
+            groups.setdefault(kind.group, []).extend((kind.resource, *(() if namespaced else kind.also)))
     return [
-        {"apiGroups": [group], "resources": sorted(found), "verbs": ["get", "list", "watch"]}
+        {"apiGroups": [group], "resources": sorted(set(found)), "verbs": ["get", "list", "watch"]}
         for group, found in sorted(groups.items())
     ]
 

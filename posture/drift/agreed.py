@@ -119,6 +119,7 @@ class Yardstick:
     def __init__(self, domain: Domain, matcher: Any, live: Any, agreed: Agreed, namespaced: Collection[str]) -> None:
         self.domain = domain
         self.matcher = matcher
+        self._growth = agreed.peer_labels is None
         self._empty: Any = None
         snapshot: Snapshot = live.snapshot
         self.approved: list[tuple[Any, dict[str, tuple[str, ...]]]] = []
@@ -135,7 +136,8 @@ class Yardstick:
         self.bounds: list[tuple[frozenset[str], Any]] = []
         for bound in agreed.bounds:
             scopes = bound.scopes(snapshot)
-            if scopes:
+            speaks = not domain.BOUNDS or any(key.resource in domain.BOUNDS for key, _ in bound.objects)
+            if scopes and speaks:
                 self.bounds.append((scopes, domain.evaluate(bound.over(base, scopes, namespaced, agreed.shipped))))
 
     def _near(self, live: Any, snapshot: Snapshot) -> Any:
@@ -169,7 +171,7 @@ class Yardstick:
         self, approved: Any, judged_by: dict[str, tuple[str, ...]], live: Any, within: Collection[Where] | None
     ) -> tuple[dict[Place, Change], list[Unknown]]:
         """What live gained beyond one approved state."""
-        comparison = self.domain.compare(approved, live, judged_by, within)
+        comparison = self.domain.compare(approved, live, judged_by, within, growth=self._growth)
         found = {change.where: change for change in comparison.changes if change.direction == "loosened"}
         unknown = list(comparison.unknown)
         gap: Gap | None = live.snapshot.gap(NAMESPACES) or approved.snapshot.gap(NAMESPACES)

@@ -13,14 +13,15 @@ type OwnerOf = Callable[[Change, tuple[Cause, ...], Key | None], Owner]
 """Who must act on a change; the last argument is the object to edit."""
 
 
-def lowered(severity: Severity) -> Severity:
-    """One severity lower, for what nobody can use yet."""
-    return SEVERITIES[min(SEVERITIES.index(severity) + 1, len(SEVERITIES) - 1)]
+def severity_of(severity: Severity, change: Change) -> Severity:
+    """One severity lower for what nobody can use yet, one higher where nothing was closed in return."""
+    place = SEVERITIES.index(severity) + (not change.effective) - change.uncompensated
+    return SEVERITIES[max(0, min(place, len(SEVERITIES) - 1))]
 
 
-def reasons_of(checks: Sequence[Check], *, effective: bool) -> tuple[Reason, ...]:
+def reasons_of(checks: Sequence[Check], change: Change) -> tuple[Reason, ...]:
     """The checks that hold, the gravest first."""
-    found = [Reason(c.id, c.severity if effective else lowered(c.severity), c.title) for c in checks]
+    found = [Reason(c.id, severity_of(c.severity, change), c.title) for c in checks]
     return tuple(sorted(found, key=lambda reason: (SEVERITIES.index(reason.severity), reason.check)))
 
 
@@ -51,7 +52,7 @@ class Drafter:
     def draft(self, change: Change) -> Finding:
         """A finding as it is when nothing is known of it yet: open, new, undecided."""
         domain, matcher = self.investigation.domain, self.investigation.yardstick.matcher
-        reasons = reasons_of(domain.reasons(matcher, change, self.live), effective=change.effective)
+        reasons = reasons_of(domain.reasons(matcher, change, self.live), change)
         causes = self.investigation.causes(change)
         fix, no_fix = self.investigation.fix(change, causes)
         edited = fix.edits[0].key if fix else causes[0].key if causes else None
@@ -62,7 +63,7 @@ class Drafter:
             subject=change.subject,
             scope=change.scope,
             through=change.through,
-            severity=reasons[0].severity if reasons else "low" if change.effective else "info",
+            severity=reasons[0].severity if reasons else severity_of("low", change),
             effective=change.effective,
             reasons=reasons,
             gained=change.gained,

@@ -1,1 +1,86 @@
-"""Network: what may talk to what. Pure."""
+"""Network: what may talk to what. Satisfies `posture.domain.Domain`; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from posture.model import Content, Gap, Key, Snapshot
+
+from .balance import weighed
+from .compare import NAME, compare, doubt, named, unreadable
+from .connectivity import POLICIES, Connectivity
+from .edits import agreed, edits, evidence, settle, stakeholders
+from .evaluate import READS, evaluate
+from .match import Matcher, as_change, match, reasons
+from .opaque import OPAQUE
+from .policies import compiled
+from .sentences import sentence
+from .units import beyond, permissions
+
+BOUNDS = frozenset(POLICIES)
+"""A baseline file that holds none of these says nothing of this domain."""
+
+
+def completed(
+    snapshot: Snapshot, shipped: Iterable[tuple[Key, Content]]
+) -> tuple[Mapping[Key, Content], tuple[str, ...]]:
+    """Nothing: a running cluster adds no policies, and what templates will make is worked out of them."""
+    del snapshot, shipped
+    return {}, ()
+
+
+def upgraded(snapshot: Snapshot, shipped: Iterable[tuple[Key, Content]]) -> Snapshot:
+    """The baseline itself: no version of Kubernetes ships policies."""
+    del shipped
+    return snapshot
+
+
+def restored(snapshot: Snapshot, shipped: Iterable[tuple[Key, Content]]) -> Snapshot:
+    """The cluster itself: Kubernetes ships no policies."""
+    del shipped
+    return snapshot
+
+
+def gaps(snapshot: Snapshot) -> Iterable[Gap]:
+    """What was read and cannot be evaluated: policies of other makers, by namespace, and policies that are broken."""
+    for resource in sorted(OPAQUE):
+        places: dict[str, int] = {}
+        for key, _ in snapshot.objects(resource):
+            places[key.namespace] = places.get(key.namespace, 0) + 1
+        if places:
+            what = f"{sum(places.values())} read in {len(places)} places and not evaluated: what they select is unknown"
+            yield Gap(resource, "", "not modelled", what)
+    for resource in POLICIES:
+        for key, content in snapshot.objects(resource):
+            policy = compiled(key, content)
+            if policy.error:
+                yield unreadable(policy)
+
+
+__all__ = [
+    "BOUNDS",
+    "NAME",
+    "READS",
+    "Connectivity",
+    "Matcher",
+    "agreed",
+    "as_change",
+    "beyond",
+    "compare",
+    "completed",
+    "doubt",
+    "edits",
+    "evaluate",
+    "evidence",
+    "gaps",
+    "match",
+    "named",
+    "permissions",
+    "reasons",
+    "restored",
+    "sentence",
+    "settle",
+    "stakeholders",
+    "upgraded",
+    "weighed",
+]

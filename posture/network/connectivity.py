@@ -11,23 +11,23 @@ worlds are tried that differ in the facts which are asked for; what they agree i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, product
 from typing import Any, Literal, NamedTuple
 
 from posture import selectors
-from posture.model import Snapshot
+from posture.model import Key, Snapshot
 
-from . import addresses, endpoints
+from . import addresses
 from .addresses import EVERYWHERE, Ranges, common, holds, minus
-from .endpoints import NAME_LABEL, Endpoint, Pod, Seen
+from .endpoints import NAME_LABEL, Endpoint, Pod
+from .opaque import Opaque, may_select
 from .policies import (
     ADMIN_POLICIES,
     BASELINE_POLICIES,
     CLUSTER_POLICIES,
-    DIRECTIONS,
     NETWORK_POLICIES,
     Block,
     Direction,
@@ -37,26 +37,29 @@ from .policies import (
     Ports,
     Rule,
     Unsure,
-    compiled,
 )
 from .ports import EVERY, span
 
-POLICIES = (NETWORK_POLICIES, CLUSTER_POLICIES, ADMIN_POLICIES, BASELINE_POLICIES)
+TIERS = (CLUSTER_POLICIES, ADMIN_POLICIES, BASELINE_POLICIES)
+POLICIES = (NETWORK_POLICIES, *TIERS)
 FACTS, WORLDS = 8, 1000
 """Facts that are tried both ways, and worlds that wait to be; what depends on more of them is unknown."""
 type PodsByIp = Literal["yes", "no", "unknown"]
 """Whether an ipBlock of a NetworkPolicy matches the addresses of pods: plugins differ."""
+NOWHERE: Mapping[str, str] = {}
+_IN: Direction = "ingress"
+_OUT: Direction = "egress"
 
 
 class Party(NamedTuple):
     """One end of a connection: pods of a class, at one of their addresses if it is known, or an address of nobody's.
 
-    `number` is the class's; `hosts` are the addresses of the node that it runs on, `name` tells pods of a class apart
+    `labels` are its namespace's, `hosts` the addresses of the node that it runs on; `name` tells pods of a class apart
     where nothing is known of their addresses.
     """
 
     endpoint: Endpoint | None
-    number: int = -1
+    labels: Mapping[str, str] = NOWHERE
     address: int | None = None
     hosts: frozenset[int] = frozenset()
     name: str = ""
@@ -67,7 +70,7 @@ class Party(NamedTuple):
         return self.endpoint is not None and not self.endpoint.node
 
 
-STRANGER = Party(Endpoint("", "", (), (), False, frozenset()))
+STRANGER = Party(Endpoint("", "", (), (), False))
 """A pod that no peer is about."""
 
 
@@ -88,18 +91,52 @@ DENIED = Outcome(0, EVERY)
 UNKNOWN = Outcome(EVERY, EVERY)
 
 
-class Profile(NamedTuple):
-    """The policies that select a class in one direction: indices, in tiers and groups of equal priority.
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """The policies that select a class in one direction, in tiers and groups of equal priority. One for equal ones.
 
     `networks` None: not isolated. `old` is the BaselineAdminNetworkPolicy, which has no priority among the Baseline
-    tier's. `broken`: one that cannot be read may select it.
+    tier's. `broken`: one that cannot be read may select it; `unmodelled`: one of another maker may.
     """
 
-    admin: tuple[tuple[int, ...], ...]
-    networks: tuple[int, ...] | None
-    baseline: tuple[tuple[int, ...], ...]
-    old: tuple[int, ...]
-    broken: bool
+    direction: Direction
+    admin: tuple[tuple[Policy, ...], ...] = ()
+    networks: tuple[Policy, ...] | None = None
+    baseline: tuple[tuple[Policy, ...], ...] = ()
+    old: tuple[Policy, ...] = ()
+    broken: bool = False
+    unmodelled: bool = False
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nobody knows what happens to it."""
+        return self.broken or self.unmodelled
+
+    @property
+    def empty(self) -> bool:
+        """Whether no policy judges it."""
+        return not (self.admin or self.baseline or self.old or self.networks is not None or self.unknown)
+
+    def rules(self) -> Iterator[tuple[Policy, Rule]]:
+        """Every rule that may decide something."""
+        for group in (*self.admin, self.networks or (), *self.baseline, self.old):
+            for policy in group:
+                for rule in policy.rules(self.direction) or ():
+                    yield policy, rule
+
+    @cached_property
+    def says(self) -> str:
+        """What policies say, whatever they are called and in however many NetworkPolicies they say it."""
+
+        def texts(policy: Policy) -> list[str]:
+            return [repr(rule) for rule in policy.rules(self.direction) or ()]
+
+        networks = None
+        if self.networks is not None:
+            networks = sorted({text for policy in self.networks for text in texts(policy)})
+        tiers = [[sorted(texts(policy) for policy in group) for group in tier]
+                 for tier in (self.admin, self.baseline, (self.old,))]  # fmt: skip
+        return repr((networks, tiers, self.broken))
 
 
 class _Open(Exception):
@@ -146,70 +183,120 @@ def worlds(evaluate: Callable[[World], Outcome]) -> Outcome:
     return Outcome(accept, deny)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
+class Space:
+    """A namespace: its labels (with the one that the API server adds), its policies, those of the cluster that may
+    select pods in it, its classes and its pods. `names` are the objects that it was made from, `opaque` the policies of
+    other makers that may select its pods.
+
+    Where nothing in it changed it is the same object in two results.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    names: tuple[Key, ...]
+    policies: tuple[Policy, ...]
+    above: tuple[Policy, ...]
+    classes: tuple[Endpoint, ...]
+    pods: Mapping[str, Pod]
+    opaque: tuple[Opaque, ...] = ()
+    memo: dict[Any, Any] = field(default_factory=dict)
+    """What was worked out of it alone."""
+
+    def profile(self, one: Endpoint, direction: Direction) -> Profile:
+        """What selects a class that is here, or would be."""
+        place = direction, one.labels, one.node
+        known: Profile | None = self.memo.get(place)
+        if known is None:
+            found = [policy for policy in (*self.above, *self.policies)
+                     if policy.rules(direction) is not None and selects(policy.subject, one, self.labels)]  # fmt: skip
+            unmodelled = not one.node and any(
+                may_select(policy, self.name, self.labels, dict(one.labels)) for policy in self.opaque
+            )
+            shared = (direction, unmodelled, *map(id, found))
+            if shared not in self.memo:
+                self.memo[shared] = replace(_profile(direction, found), unmodelled=unmodelled)
+            known = self.memo[place] = self.memo[shared]
+        return known
+
+
+def selects(pods: Pods, one: Endpoint, labels: Mapping[str, str]) -> bool:
+    """Whether a selector picks the pods of a class in a namespace of some labels; never those in a node's network."""
+    if one.node:
+        return False
+    if pods.namespaces is None:
+        if pods.namespace != one.namespace:
+            return False
+    elif not selectors.matches(pods.namespaces, labels):
+        return False
+    return selectors.matches(pods.pods, dict(one.labels))
+
+
+def _profile(direction: Direction, found: Iterable[Policy]) -> Profile:
+    tiers: dict[str, list[Policy]] = {"admin": [], "": [], "baseline": [], "old": []}
+    for policy in found:
+        tiers["old" if policy.key.resource == BASELINE_POLICIES else policy.tier].append(policy)
+
+    def groups(tier: str) -> tuple[tuple[Policy, ...], ...]:
+        ordered = sorted(tiers[tier], key=lambda policy: policy.priority)
+        return tuple(tuple(group) for _, group in groupby(ordered, lambda policy: policy.priority))
+
+    broken = any(policy.error for tier in tiers.values() for policy in tier)
+    networks = tuple(tiers[""]) or None
+    return Profile(direction, groups("admin"), networks, groups("baseline"), tuple(tiers["old"]), broken)
+
+
+@dataclass(frozen=True, eq=False)
 class Connectivity:
-    """The result of a snapshot. Classes and policies are numbered; `pods` says of which class a pod is."""
+    """The result of a snapshot: its namespaces, and the policies of the whole cluster.
+
+    `seen` are the volatile labels that tell classes apart, `touched` the places that the last update looked at.
+    """
 
     snapshot: Snapshot
-    policies: tuple[Policy, ...]
-    classes: tuple[Endpoint, ...]
-    pods: Mapping[tuple[str, str], Pod]
+    spaces: Mapping[str, Space]
+    above: tuple[Policy, ...]
     pods_by_ip: PodsByIp
+    seen: frozenset[str] = frozenset()
+    touched: frozenset[tuple[str, str]] = frozenset()
 
     @cached_property
-    def profiles(self) -> Mapping[Direction, tuple[Profile, ...]]:
-        """What selects each class."""
-        return {direction: tuple(self._profile(one, direction) for one in self.classes) for direction in DIRECTIONS}
+    def policies(self) -> tuple[Policy, ...]:
+        """All policies: of the cluster, then by namespace and name."""
+        return (*self.above, *(policy for name in sorted(self.spaces) for policy in self.spaces[name].policies))
 
     @cached_property
-    def _namespaces(self) -> Mapping[str, Mapping[str, str]]:
-        """The labels of every namespace, with the one that the API server adds."""
-        found = {key.name: content.get("labels") or {} for key, content in self.snapshot.objects("namespaces")}
-        places = {one.namespace for one in self.classes} - found.keys()
-        return {name: {**labels, NAME_LABEL: name} for name, labels in (found | {key: {} for key in places}).items()}
+    def classes(self) -> tuple[Endpoint, ...]:
+        """All classes, sorted."""
+        return tuple(one for name in sorted(self.spaces) for one in self.spaces[name].classes)
 
     @cached_property
-    def _near(self) -> Mapping[str, list[int]]:
-        """The policies of each namespace; those that may select pods of any under ""."""
-        found: dict[str, list[int]] = {}
-        for number, policy in enumerate(self.policies):
-            found.setdefault(policy.subject.namespace, []).append(number)
-        return found
+    def places(self) -> frozenset[tuple[str, str]]:
+        """Every workload in its namespace, and every namespace for the pods that it may get."""
+        return frozenset(place for space in self.spaces.values() for place in places_of(space))
 
     def labels_of(self, namespace: str) -> Mapping[str, str]:
-        """The labels of a namespace that has pods."""
-        return self._namespaces[namespace]
+        """The labels of a namespace."""
+        return self.spaces[namespace].labels if namespace in self.spaces else NOWHERE
 
     def namespaces_of(self, selector: Mapping[str, Any]) -> Iterator[str]:
-        """The namespaces that a selector picks, of those that have pods."""
-        return (name for name, labels in self._namespaces.items() if selectors.matches(selector, labels))
+        """The namespaces that a selector picks."""
+        name = (selector.get("matchLabels") or {}).get(NAME_LABEL)
+        spaces = self.spaces.values() if name is None else [self.spaces[name]] if name in self.spaces else []
+        return (space.name for space in spaces if selectors.matches(selector, space.labels))
 
-    def selects(self, pods: Pods, one: Endpoint) -> bool:
-        """Whether a selector picks the pods of a class. Those in their node's network are nobody's."""
-        if one.node:
-            return False
-        if pods.namespaces is None:
-            if pods.namespace != one.namespace:
-                return False
-        elif not selectors.matches(pods.namespaces, self._namespaces[one.namespace]):
-            return False
-        return selectors.matches(pods.pods, dict(one.labels))
+    def profile(self, one: Endpoint, direction: Direction) -> Profile:
+        """What selects a class in one direction."""
+        return self.spaces[one.namespace].profile(one, direction)
 
-    def _profile(self, one: Endpoint, direction: Direction) -> Profile:
-        tiers: dict[str, list[int]] = {"admin": [], "": [], "baseline": [], "old": []}
-        broken = False
-        for number in self._near.get("", []) + (self._near.get(one.namespace) or []):
-            policy = self.policies[number]
-            if policy.rules(direction) is not None and self.selects(policy.subject, one):
-                broken = broken or bool(policy.error)
-                tiers["old" if policy.key.resource == BASELINE_POLICIES else policy.tier].append(number)
+    def pod(self, namespace: str, name: str) -> Pod | None:
+        """A pod by its name."""
+        space = self.spaces.get(namespace)
+        return space.pods.get(name) if space else None
 
-        def groups(tier: str) -> tuple[tuple[int, ...], ...]:
-            ordered = sorted(tiers[tier], key=lambda number: self.policies[number].priority)
-            return tuple(tuple(found) for _, found in groupby(ordered, lambda number: self.policies[number].priority))
-
-        networks = tuple(tiers[""]) or None
-        return Profile(groups("admin"), networks, groups("baseline"), tuple(tiers["old"]), broken)
+    def party(self, one: Endpoint) -> Party:
+        """The pods of a class as one end of a connection."""
+        return Party(one, self.labels_of(one.namespace), name=repr(one.what))
 
     # One connection -------------------------------------------------------------------------------------------------
 
@@ -217,7 +304,7 @@ class Connectivity:
         """What may go from one party to another, both ends together. Between parties that no policy judges: unknown."""
         if not source.judged and not destination.judged:
             return UNKNOWN
-        pairs = [*_pairs(source, destination)]
+        pairs = [*_pairs(source, destination, self._marks(source, destination))]
 
         def evaluate(world: World) -> Outcome:
             accept, deny = 0, EVERY
@@ -229,12 +316,23 @@ class Connectivity:
 
         return worlds(evaluate)
 
+    def _marks(self, source: Party, destination: Party) -> Sequence[int]:
+        """Where the blocks begin and end that some policy at either end speaks of."""
+        blocks = [
+            peer.ranges
+            for party, direction in ((source, _OUT), (destination, _IN)) if party.judged and party.endpoint
+            for _, rule in self.profile(party.endpoint, direction).rules()
+            for peer in rule.peers or () if isinstance(peer, Block)
+        ]  # fmt: skip
+        return addresses.edges(blocks)
+
     def end(self, world: World, subject: Party, direction: Direction, other: Party) -> Outcome:
         """What happens at one end, in one world."""
         if not subject.judged:
             return ACCEPTED
-        profile = self.profiles[direction][subject.number]
-        if profile.broken:
+        assert subject.endpoint is not None
+        profile = self.profile(subject.endpoint, direction)
+        if profile.unknown:
             return UNKNOWN
         return _Decision(self, world, direction, subject, other).outcome(profile)
 
@@ -243,7 +341,7 @@ class Connectivity:
         if other is STRANGER:
             return False
         if isinstance(peer, Pods):
-            return other.endpoint is not None and self.selects(peer, other.endpoint)
+            return other.endpoint is not None and selects(peer, other.endpoint, other.labels)
         if isinstance(peer, Unsure):
             return not other.judged and _said(world, peer, other.address, other.name)
         if other.judged:
@@ -257,19 +355,28 @@ class Connectivity:
         return holds(peer.ranges, other.address)
 
 
-def _pairs(source: Party, destination: Party) -> Iterator[tuple[Party, Party]]:
+def _pairs(source: Party, destination: Party, marks: Sequence[int]) -> Iterator[tuple[Party, Party]]:
     """The addresses that a connection may use: of one family at both ends, but for a pod and its own node.
 
-    Unknown ones may be of any family.
+    Unknown ones may be of any family. Of those that are alike to all blocks one is enough.
     """
+    known = source.hosts | destination.hosts
     ends = [[one] if one.address is not None or one.endpoint is None or not one.endpoint.addresses
-            else [one._replace(address=address) for address in sorted(one.endpoint.addresses)]
+            else [one._replace(address=address) for address in _unlike(one.endpoint.addresses, marks, known)]
             for one in (source, destination)]  # fmt: skip
     for here, there in product(*ends):
         mine, theirs = here.address, there.address
         alike = mine is None or theirs is None or addresses.family(mine) == addresses.family(theirs)
         if alike or mine in there.hosts or theirs in here.hosts:
             yield here, there
+
+
+def _unlike(given: Iterable[int], marks: Sequence[int], hosts: frozenset[int]) -> list[int]:
+    """Addresses of which no two are alike; those of nodes that matter are like no other."""
+    found: dict[tuple[int, bool], int] = {}
+    for address in sorted(given):
+        found.setdefault((address, True) if address in hosts else (addresses.like(marks, address), False), address)
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +405,7 @@ class _Decision:
             accept, deny, still = accept | more | passed, deny | less, still & rest  # nothing comes after this tier
         return Outcome(accept | still, deny)
 
-    def _chain(self, groups: Iterable[tuple[int, ...]], still: int) -> tuple[int, int, int, int]:
+    def _chain(self, groups: Iterable[tuple[Policy, ...]], still: int) -> tuple[int, int, int, int]:
         """One tier: the ports that are left, and those that may be accepted, denied and passed on.
 
         Of policies with equal priority any may be first: each decides as if it were.
@@ -306,9 +413,9 @@ class _Decision:
         accept = deny = passed = 0
         for group in groups:
             rest = still
-            for number in group:
+            for policy in group:
                 left = still
-                for rule in self.of.policies[number].rules(self.direction) or ():
+                for rule in policy.rules(self.direction) or ():
                     hit = left & self._ports(rule)
                     left &= ~hit
                     if rule.action == "accept":
@@ -321,13 +428,13 @@ class _Decision:
             still = rest
         return still, accept, deny, passed
 
-    def _networks(self, numbers: tuple[int, ...]) -> int:
+    def _networks(self, policies: tuple[Policy, ...]) -> int:
         """The ports that some NetworkPolicy allows. Nothing of them stops what a pod sends to its own node."""
         if self.direction == "egress" and self._is_own_node():
             return EVERY
         found = 0
-        for number in numbers:
-            for rule in self.of.policies[number].rules(self.direction) or ():
+        for policy in policies:
+            for rule in policy.rules(self.direction) or ():
                 found |= self._ports(rule)
         return found
 
@@ -356,36 +463,7 @@ class _Decision:
         return found
 
 
-def evaluate(snapshot: Snapshot, pods_by_ip: PodsByIp = "unknown", beside: Iterable[Policy] = ()) -> Connectivity:
-    """What may talk to what in a snapshot; its classes tell apart what policies `beside` its own look at, too."""
-    found = tuple(
-        compiled(key, content)
-        for resource in POLICIES
-        for key, content in sorted(snapshot.objects(resource), key=lambda row: row[0])
-    )
-    classes, pods = endpoints.folded(snapshot, _seen((*found, *beside), pods_by_ip))
-    return Connectivity(snapshot, found, classes, pods, pods_by_ip)
-
-
-def _seen(policies: Iterable[Policy], pods_by_ip: PodsByIp) -> Seen:
-    """What policies look at."""
-    keys: set[str] = set()
-    ports: set[str] = set()
-    blocks: list[Ranges] = []
-    by_address = False
-    for policy in policies:
-        keys.update(_keys(policy.subject.pods))
-        for rule in (*(policy.ingress or ()), *(policy.egress or ())):
-            ports.update(name for name, _ in rule.ports.named)
-            for peer in rule.peers or ():
-                if isinstance(peer, Pods):
-                    keys.update(_keys(peer.pods))
-                elif isinstance(peer, Block):
-                    blocks.append(peer.ranges)
-                    by_address = by_address or peer.pods is True or pods_by_ip != "no"
-    return Seen(frozenset(keys), frozenset(ports), addresses.edges(blocks), by_address)
-
-
-def _keys(selector: Mapping[str, Any]) -> Iterator[str]:
-    yield from selector.get("matchLabels") or ()
-    yield from (one["key"] for one in selector.get("matchExpressions") or ())
+def places_of(space: Space) -> Iterator[tuple[str, str]]:
+    """The places of a namespace: its workloads, and itself for the pods that it may get."""
+    yield f"namespace:{space.name}", space.name
+    yield from ((workload, space.name) for workload in dict.fromkeys(one.workload for one in space.classes))

@@ -6,12 +6,12 @@ nothing between them: only pairs with an end that is not the same are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from .connectivity import DENIED, Connectivity, Outcome, Profile
-from .endpoints import Endpoint
-from .policies import DIRECTIONS, Direction
+from .connectivity import DENIED, Connectivity, Outcome
+from .evaluate import seeing
+from .policies import DIRECTIONS
 from .ports import EVERY
 from .reach import Reaches
 
@@ -28,11 +28,11 @@ class Different(NamedTuple):
 
 
 def differences(before: Connectivity, after: Connectivity) -> Iterator[Different]:
-    """The pairs of workloads that differ, sorted. Both sides must tell their classes apart alike (`beside`)."""
-    sides = before, after
+    """The pairs of workloads that differ, sorted."""
+    sides = seeing(before, after.seen), seeing(after, before.seen)
     looks = [_looks(side) for side in sides]
     same = set(looks[0]) & set(looks[1])
-    moved = {look[0].workload for side in looks for look in side if look not in same}
+    moved = {look[0][0] for side in looks for look in side if look not in same}
     found = [_around(side, moved) for side in sides]
     for pair in sorted(found[0].keys() | found[1].keys()):
         one, other = (side.get(pair, DENIED) for side in found)
@@ -40,35 +40,17 @@ def differences(before: Connectivity, after: Connectivity) -> Iterator[Different
             yield Different(*pair, one, other)
 
 
-type _Look = tuple[Endpoint, tuple[tuple[str, str], ...], str, str]
+type _Look = tuple[tuple[Any, ...], tuple[tuple[str, str], ...], str, str]
 
 
 def _looks(side: Connectivity) -> list[_Look]:
     """For each class all that decides what it may do: itself, its namespace's labels, and what selects it says."""
-    texts = [{way: [repr(rule) for rule in one.rules(way) or ()] for way in DIRECTIONS} for one in side.policies]
-    known: dict[tuple[Profile, Direction], str] = {}
-
-    def content(profile: Profile, direction: Direction) -> str:
-        if (profile, direction) not in known:
-            known[profile, direction] = _content(profile, [text[direction] for text in texts])
-        return known[profile, direction]
-
     found: list[_Look] = []
-    for number, one in enumerate(side.classes):
+    for one in side.classes:
         labels = tuple(sorted(side.labels_of(one.namespace).items()))
-        into, out = (content(side.profiles[direction][number], direction) for direction in DIRECTIONS)
+        into, out = (side.profile(one, direction).says for direction in DIRECTIONS)
         found.append((one, labels, into, out))
     return found
-
-
-def _content(profile: Profile, texts: Sequence[Sequence[str]]) -> str:
-    """What policies say, whatever they are called and in however many NetworkPolicies they say it."""
-    networks = None
-    if profile.networks is not None:
-        networks = sorted({text for number in profile.networks for text in texts[number]})
-    tiers = [[sorted(list(texts[number]) for number in group) for group in tier]
-             for tier in (profile.admin, profile.baseline, (profile.old,))]  # fmt: skip
-    return repr((networks, tiers, profile.broken))
 
 
 def _around(side: Connectivity, moved: set[str]) -> dict[Pair, Outcome]:

@@ -48,20 +48,22 @@ def _party(result: Connectivity, name: str) -> Party | None:
     """A party of a question; None for a pod that has ended. The address of a pod is that pod, there."""
     namespace, slash, short = name.partition("/")
     if slash:
-        if (namespace, short) not in result.pods:
+        pod = result.pod(namespace, short)
+        if pod is None:
             raise ValueError(f"there is no pod {name}")
-        return _pod(result, name, result.pods[namespace, short])
+        return _pod(result, name, pod)
     number = addresses.number(name)
-    for (place, short), pod in result.pods.items():
-        if number in pod.addresses and pod.index is not None and not result.classes[pod.index].node:
-            found = _pod(result, f"{place}/{short}", pod)
-            return found and found._replace(address=number)
+    for space in result.spaces.values():
+        for short, pod in space.pods.items():
+            if number in pod.addresses and pod.endpoint is not None and not pod.endpoint.node:
+                found = _pod(result, f"{space.name}/{short}", pod)
+                return found and found._replace(address=number)
     return Party(None, address=number)
 
 
 def _pod(result: Connectivity, name: str, pod: Pod) -> Party | None:
-    if pod.index is None:
+    if pod.endpoint is None:
         return None
-    endpoint = result.classes[pod.index]
-    own = pod.hosts if endpoint.node else pod.addresses
-    return Party(endpoint._replace(addresses=own), pod.index, None, pod.hosts, name)
+    own = pod.hosts if pod.endpoint.node else pod.addresses
+    labels = result.labels_of(pod.endpoint.namespace)
+    return Party(pod.endpoint._replace(addresses=own), labels, None, pod.hosts, name)

@@ -15,9 +15,9 @@ from posture import selectors
 from . import addresses
 from .addresses import EVERYWHERE, Ranges
 from .connectivity import ACCEPTED, DENIED, STRANGER, UNKNOWN, Connectivity, Outcome, Party, Profile, worlds
-from .policies import Block, Direction, Peer, Pods, Rule
+from .policies import Block, Direction, Peer, Pods
 
-type _Subject = tuple[Direction, Profile, tuple[Any, ...]]
+type _Subject = tuple[Profile, tuple[Any, ...]]
 
 
 class Reach(NamedTuple):
@@ -39,6 +39,7 @@ class Reaches:
         self._members: dict[str, frozenset[int]] = {}
         self._made: dict[_Subject, Reach] = {}
         self._outside: dict[_Subject, list[tuple[Ranges, Outcome]]] = {}
+        self._alike: dict[tuple[int, ...], tuple[Mapping[int, frozenset[int]], frozenset[int]]] = {}
 
     @cached_property
     def _places(self) -> Mapping[str, list[int]]:
@@ -49,11 +50,19 @@ class Reaches:
         return found
 
     @cached_property
-    def _apart(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Classes in the network of their node, and classes with addresses of both families."""
-        classes = self.of.classes
-        nodes = frozenset(number for number, one in enumerate(classes) if one.node)
-        return nodes, frozenset(number for number, one in enumerate(classes) if len(one.addresses) > 1)
+    def _nodes(self) -> frozenset[int]:
+        """Classes in the network of their node."""
+        return frozenset(number for number, one in enumerate(self.of.classes) if one.node)
+
+    def _atoms(self, marks: tuple[int, ...]) -> tuple[Mapping[int, frozenset[int]], frozenset[int]]:
+        """The addresses of each class as far as blocks tell them apart, and the classes that have several of them."""
+        if marks not in self._alike:
+            found = {
+                number: frozenset(addresses.like(marks, one) for one in each.addresses)
+                for number, each in enumerate(self.of.classes) if each.addresses
+            }  # fmt: skip
+            self._alike[marks] = found, frozenset(number for number, each in found.items() if len(each) > 1)
+        return self._alike[marks]
 
     def members(self, peer: Peer) -> frozenset[int]:
         """The judged classes that a peer is, or may be."""
@@ -75,64 +84,60 @@ class Reaches:
                 if not one.node and (not one.addresses or any(addresses.holds(peer.ranges, a) for a in one.addresses)):
                     yield number
 
-    def rules(self, profile: Profile, direction: Direction) -> list[Rule]:
-        """Every rule that may decide something for a profile."""
-        groups = (*profile.admin, profile.networks or (), *profile.baseline, profile.old)
-        return [
-            rule for group in groups for number in group for rule in self.of.policies[number].rules(direction) or ()
-        ]
-
     def reach(self, number: int, direction: Direction) -> Reach:
         """What happens between a class and all others, in one direction. Nothing judges those in a node's network."""
         subject = self.of.classes[number]
         if subject.node:
             return Reach(ACCEPTED, {}, frozenset())
-        profile = self.of.profiles[direction][number]
-        place: _Subject = (direction, profile, subject.named if direction == "ingress" else ())
+        profile = self.of.profile(subject, direction)
+        place: _Subject = (profile, subject.named if direction == "ingress" else ())
         if place not in self._made:
             self._made[place] = self._reach(number, direction, profile)
         return self._made[place]
 
     def _reach(self, number: int, direction: Direction, profile: Profile) -> Reach:
-        if profile.broken:
+        if profile.unknown:
             return Reach(UNKNOWN, {}, frozenset())
-        rules = self.rules(profile, direction)
-        named_by: dict[int, int] = {}
+        rules = [rule for _, rule in profile.rules()]
         peers = list({repr(peer): peer for rule in rules for peer in rule.peers or ()}.values())
+        named_by: dict[int, int] = {}
         for bit, peer in enumerate(peers):
             for other in self.members(peer):
                 named_by[other] = named_by.get(other, 0) | 1 << bit
-        nodes, both = self._apart
+        blocks = [peer.ranges for peer in peers if isinstance(peer, Block)]
         by_address = any(not isinstance(peer, Pods) for peer in peers)
+        atoms, several = self._atoms(addresses.edges(blocks)) if by_address else ({}, frozenset())
         names = direction == "egress" and any(rule.ports.named for rule in rules)
-        for other in nodes if by_address or names else ():
+        for other in self._nodes if by_address or names else ():
             named_by.setdefault(other, 0)
         if names:
             for other, one in enumerate(self.of.classes):
                 if one.named:
                     named_by.setdefault(other, 0)
-        unsure = both if by_address else frozenset()
-        subject = Party(self.of.classes[number], number)
+        subject = self.of.party(self.of.classes[number])
         memo: dict[tuple[Any, ...], Outcome] = {}
         found: dict[int, Outcome] = {}
         for other, bits in named_by.items():
-            if other in unsure:
+            if other in several:
                 continue
             one = self.of.classes[other]
-            like = bits, one.node, one.named if names else (), one.addresses if by_address else ()
+            like = bits, one.node, one.named if names else (), atoms.get(other)
             if like not in memo:
-                memo[like] = self._once(subject, direction, self.party(other))
+                memo[like] = self._once(subject, direction, self._single(other))
             found[other] = memo[like]
-        return Reach(self._once(subject, direction, STRANGER), found, unsure)
+        return Reach(self._once(subject, direction, STRANGER), found, several)
 
     def _once(self, subject: Party, direction: Direction, other: Party) -> Outcome:
         return worlds(lambda world: self.of.end(world, subject, direction, other))
 
     def party(self, number: int) -> Party:
         """The pods of a class as one end of a connection."""
-        one = self.of.classes[number]
-        address = next(iter(one.addresses)) if len(one.addresses) == 1 else None
-        return Party(one, number, address, name=f"class {number}")
+        return self.of.party(self.of.classes[number])
+
+    def _single(self, number: int) -> Party:
+        """The pods of a class at one of its addresses, where all are alike."""
+        party = self.party(number)
+        return party._replace(address=min(self.of.classes[number].addresses, default=None))
 
     def outside(self, number: int, direction: Direction) -> list[tuple[Ranges, Outcome]]:
         """What happens between a class and addresses that are no pod's: sets of them to which the same happens.
@@ -142,15 +147,15 @@ class Reaches:
         subject = self.of.classes[number]
         if subject.node:
             return []
-        profile = self.of.profiles[direction][number]
-        place: _Subject = (direction, profile, subject.named if direction == "ingress" else ())
+        profile = self.of.profile(subject, direction)
+        place: _Subject = (profile, subject.named if direction == "ingress" else ())
         if place not in self._outside:
-            rules = [] if profile.broken else self.rules(profile, direction)
+            rules = [] if profile.unknown else [rule for _, rule in profile.rules()]
             blocks = [peer.ranges for rule in rules for peer in rule.peers or () if isinstance(peer, Block)]
             marks = addresses.edges(blocks)
             found: dict[Outcome, list[tuple[int, int]]] = {}
             for first, after in zip(marks, (*marks[1:], EVERYWHERE[-1][1] + 1), strict=True):
-                outcome = self._once(Party(subject, number), direction, Party(None, address=first))
+                outcome = self._once(self.party(number), direction, Party(None, address=first))
                 found.setdefault(outcome, []).append((first, after - 1))
             self._outside[place] = [(addresses.union(ranges), outcome) for outcome, ranges in found.items()]
         return self._outside[place]
@@ -201,10 +206,3 @@ class Reaches:
         if unknown or destination in out.unsure or source in into.unsure:
             return self.of.between(self.party(source), self.party(destination))  # what nobody knows is the same at both
         return Outcome(one.accept & other.accept, one.deny | other.deny)
-
-
-def _are_strange(one: frozenset[int], other: frozenset[int]) -> bool:
-    """Whether no address of one is of a family that the other has. Unknown ones may be of any."""
-    if not one or not other or one == other:
-        return False
-    return {addresses.family(each) for each in one}.isdisjoint({addresses.family(each) for each in other})

@@ -203,13 +203,20 @@ def path(through: Through, bindings: Collection[Key]) -> tuple[tuple[str, ...], 
 
 
 def compare(
-    baseline: Access, live: Access, peers: Peers | None = None, within: Collection[Where] | None = None
+    baseline: Access,
+    live: Access,
+    peers: Peers | None = None,
+    within: Collection[Where] | None = None,
+    *,
+    growth: bool = False,
 ) -> Comparison:
     """What became possible, and what no longer is. `baseline` is what was agreed.
 
     `peers` say by which namespaces of the baseline a namespace is judged that is new in live. `within` limits the
-    look at gains to some (subject, scope) pairs. compare(a, b) mirrors compare(b, a) when there are no peers.
+    look at gains to some (subject, scope) pairs. compare(a, b) mirrors compare(b, a) when there are no peers. What is
+    granted to a new subject was never agreed to, whether `growth` counts or not.
     """
+    del growth
     gains = _Gains(baseline, live, peers or {})
     losses = _Gains(live, baseline, {})
     if within is not None:

@@ -351,15 +351,68 @@ def test_a_version_that_is_not_served_is_a_gap_of_its_kind_and_namespace(
 
 
 def test_a_kind_of_the_same_name_in_another_group_is_another_kind(tmp_path: Path) -> None:
-    put(
-        tmp_path / "a.yaml",
-        text({"apiVersion": "crd.projectcalico.org/v1", "kind": "NetworkPolicy", "metadata": {"name": "a"}}),
-    )
+    metadata = {"name": "a", "namespace": "pay"}
+    given = [
+        {"apiVersion": version, "kind": "NetworkPolicy", "metadata": metadata, "spec": {"ingress": "calico's own"}}
+        for version in ("crd.projectcalico.org/v1", "projectcalico.org/v3", "example.com/v1")
+    ]
+    put(tmp_path / "a.yaml", text(*given))
     found = read(tmp_path)
     assert not found.gaps
-    assert found.problems == [
-        "a.yaml:1: 1 object of kind NetworkPolicy (crd.projectcalico.org/v1) not read: posture does not judge this kind"
+    assert found.objects == {
+        Key("networkpolicies.crd.projectcalico.org", "pay", "a"): given[0],
+        Key("networkpolicies.projectcalico.org", "pay", "a"): given[1],
+    }
+    assert [problem.partition(": ")[2] for problem in found.problems] == [
+        "1 object of kind NetworkPolicy (example.com/v1) not read: posture does not judge this kind"
     ]
+
+
+CUSTOM_VERSIONS = [
+    ("policy.networking.k8s.io/v1", "ClusterNetworkPolicy", "clusternetworkpolicies.policy.networking.k8s.io", "",
+     "known as policy.networking.k8s.io/v1alpha2, not as policy.networking.k8s.io/v1"),
+    ("cilium.io/v3", "CiliumNetworkPolicy", "ciliumnetworkpolicies.cilium.io", "pay",
+     "known as cilium.io/v2, not as cilium.io/v3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("version", "kind", "resource", "namespace", "problem"), CUSTOM_VERSIONS)
+def test_a_version_of_a_custom_resource_that_nobody_knows_is_not_modelled(
+    tmp_path: Path, version: str, kind: str, resource: str, namespace: str, problem: str
+) -> None:
+    """The server may well take it: no mistake in the folder, and no reason for a run to fail."""
+    put(tmp_path / "a.yaml", text({"apiVersion": version, "kind": kind, "metadata": {"name": "a", "namespace": "pay"}}))
+    found = read(tmp_path)
+    assert found.gaps == [(resource, namespace, "not modelled", f"a.yaml:1: {kind} pay/a: the kind is {problem}")]
+    assert not found.objects
+
+
+def test_in_a_group_that_moved_it_is_kubernetes_own_kind(tmp_path: Path) -> None:
+    """Ingress and NetworkPolicy were in extensions once; no custom resource ever was."""
+    named = {"metadata": {"name": "a", "namespace": "pay"}}
+    given = [
+        {"apiVersion": "extensions/v1beta1", "kind": kind, **named} for kind in ("Ingress", "NetworkPolicy", "Gateway")
+    ]
+    put(tmp_path / "a.yaml", text(*given))
+    found = read(tmp_path)
+    assert [gap[:3] for gap in found.gaps] == [
+        ("ingresses.networking.k8s.io", "pay", "failed"), (POLICIES, "pay", "failed"),
+    ]  # fmt: skip
+
+
+def test_the_several_specs_of_a_cilium_policy_are_kept(tmp_path: Path) -> None:
+    """They are one policy in several parts, and stand where others have their spec."""
+    specs = [{"endpointSelector": {}}, {"endpointSelector": {"matchLabels": {"a": "b"}}}]
+    given = {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": {"name": "a", "namespace": "pay"}}
+    put(tmp_path / "a.yaml", text({**given, "specs": specs}, {**given, "specs": {}}))
+    held: dict[bytes, Content] = {}
+
+    def keep(bodies: Any) -> None:
+        held.update((digest, orjson.loads(body)) for digest, body in bodies)
+
+    snapshot = collect(FolderSource([tmp_path]), lambda _: None, keep, held)
+    assert snapshot.get(Key("ciliumnetworkpolicies.cilium.io", "pay", "a")) == {"specs": specs}
+    assert [gap.message.rpartition(": ")[2] for gap in snapshot.gaps] == ["specs is not a list of mappings"]
 
 
 @pytest.mark.parametrize("fields", [{"kind": "AllowList", "spec": {}}, {"kind": "Widget", "items": 5}])
@@ -435,7 +488,15 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
     (cluster_binding(subjects=[{"kind": "ServiceAccount", "name": "api"}]), CLUSTER_BINDINGS, "",
      "ClusterRoleBinding b: subjects[0].namespace is missing"),
     ({**policy(), "spec": "x"}, POLICIES, "pay", "NetworkPolicy pay/p: spec is not a mapping"),
-    (policy(ingress="x"), POLICIES, "pay", "NetworkPolicy pay/p: a field has not the type that the API requires"),
+    (policy(ingress="x"), POLICIES, "pay", "NetworkPolicy pay/p: spec.ingress is not a list"),
+    (policy(ingress=[{"from": [{}]}]), POLICIES, "pay",
+     "NetworkPolicy pay/p: spec.ingress[0].from[0] has neither a selector nor an ipBlock"),
+    (policy(egress=[{"ports": [{"port": 90, "endPort": 80}]}]), POLICIES, "pay",
+     "NetworkPolicy pay/p: spec.egress[0].ports[0].endPort is less than port"),
+    (policy(podSelector={"matchLabels": {"on": True}}), POLICIES, "pay",
+     "NetworkPolicy pay/p: spec.podSelector.matchLabels[on] is not a string"),
+    (policy(policyTypes=["\u202eingress"]), POLICIES, "pay",
+     "NetworkPolicy pay/p: spec.policyTypes[0] is \\u202eingress, not Ingress or Egress"),
     (role(metadata={"name": "a", "namespace": "pay", "managedFields": ["x"]}), ROLES, "pay",
      "Role pay/a: a field has not the type that the API requires"),
     (role(metadata={"namespace": "pay", "generateName": "a-"}), ROLES, "pay",
@@ -475,7 +536,7 @@ def test_a_network_policy_gets_the_types_that_the_server_gives_it(
 
 def test_a_network_policy_without_a_spec_isolates_for_ingress(tmp_path: Path) -> None:
     put(tmp_path / "a.yaml", text({**policy(), "spec": None}))
-    assert read(tmp_path).objects[Key(POLICIES, "pay", "p")]["spec"] == {"policyTypes": ["Ingress"]}
+    assert read(tmp_path).objects[Key(POLICIES, "pay", "p")]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
 
 
 def test_the_ports_of_a_network_policy_are_tcp_unless_they_say_otherwise(tmp_path: Path) -> None:
@@ -483,7 +544,7 @@ def test_the_ports_of_a_network_policy_are_tcp_unless_they_say_otherwise(tmp_pat
     put(tmp_path / "a.yaml", text(policy(ingress=[{"ports": ports}, {"from": []}, None], egress=[{"ports": ports}])))
     spec = read(tmp_path).objects[Key(POLICIES, "pay", "p")]["spec"]
     filled = [{"port": 80, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}, {"protocol": "TCP"}]
-    assert (spec["ingress"], spec["egress"]) == ([{"ports": filled}, {"from": []}, {}], [{"ports": filled}])
+    assert (spec["ingress"], spec["egress"]) == ([{"ports": filled}, {}, {}], [{"ports": filled}])
 
 
 def test_the_subjects_of_a_binding_get_group_and_namespace(tmp_path: Path) -> None:
@@ -649,12 +710,21 @@ def test_a_custom_resource_definition_that_is_wrong_is_a_gap(tmp_path: Path, val
     assert found.gaps == [("apiresources", "", "failed", message)]
 
 
-@pytest.mark.parametrize("name", sorted(CLUSTER_SCOPED | {kind.name for kind in KINDS} | {"ingresses.extensions"}))
+OWN = {kind.name for kind in KINDS if not kind.custom}
+
+
+@pytest.mark.parametrize("name", sorted(CLUSTER_SCOPED | OWN | {"ingresses.extensions"}))
 def test_no_custom_resource_definition_redefines_a_built_in_resource(tmp_path: Path, name: str) -> None:
     """Otherwise a cluster-scoped `roles` would make what a RoleBinding grants of roles pass for inert."""
     put(tmp_path / "a.yaml", text(definition(name, scope="Cluster")))
     found = read(tmp_path)
     assert (found.objects, [gap[:3] for gap in found.gaps]) == ({}, [("apiresources", "", "failed")])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.custom], ids=lambda kind: kind.name)
+def test_the_definition_of_a_custom_resource_that_posture_reads_is_one_as_any_other(tmp_path: Path, kind: Any) -> None:
+    put(tmp_path / "a.yaml", text(definition(kind.name)))
+    assert list(read(tmp_path).objects) == [Key("apiresources", "", kind.name)]
 
 
 def test_two_custom_resource_definitions_of_another_scope_are_a_gap(tmp_path: Path) -> None:
@@ -714,6 +784,15 @@ BROKEN: list[tuple[str | bytes, list[str]]] = [
     ("---\n# a role\n\nkind: Role\r\nrules:\n- verbs: ['*']\n  apiGroups: [", [ROLES]),
     ("kind: RoleBinding\nroleRef:\n  kind: ClusterRole\nx: [", [BINDINGS]),
     ("kind: CustomResourceDefinition\nx: [", ["apiresources"]),
+    (
+        "kind: NetworkPolicy\nx: [",
+        [
+            POLICIES,
+            "networkpolicies.projectcalico.org",
+            "networkpolicies.crd.projectcalico.org",
+            "networkpolicies.crd.antrea.io",
+        ],
+    ),
     ("kind: ConfigMap\ndata: [", []),
     ("kind: Secret\ndata: [", []),
     (f"kind: Role\n{DEEP}", [ROLES]),

@@ -22,7 +22,7 @@ from tests.collect.readings import gaps, lists, names, read
 from tests.controlplane.controlplane import ControlPlane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from posture.kinds import Kind
@@ -32,11 +32,37 @@ ALL = [kind.name for kind in KINDS]
 NAMESPACED = [kind.name for kind in KINDS if kind.namespaced]
 
 
+CUSTOM = [kind for kind in KINDS if kind.custom]
+
+
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    """A control plane of this module's own: some tests take its history or its discovery away."""
+    """A control plane with every custom resource, this module's own: some tests take its history or discovery away."""
     with ControlPlane(users={"alice": (), "bob": ()}) as running:
+        running.apply(map(definition, CUSTOM))
+        until, lacking = time.monotonic() + 30, {kind.name for kind in CUSTOM}
+        with open_client(kubeconfig=str(running.kubeconfig())) as client:
+            while lacking and time.monotonic() < until:
+                lacking -= discover(client).versions.keys()
+                time.sleep(0.1)
+        assert not lacking
         yield running
+
+
+def definition(kind: Kind) -> dict[str, Any]:
+    """A CustomResourceDefinition that takes whatever it is given, in every version that posture reads."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    spec = {
+        "group": kind.group,
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "names": {"plural": kind.resource, "kind": kind.kind},
+        "versions": [{"name": name, "served": True, "storage": not number, "schema": schema}
+                     for number, name in enumerate(kind.versions)],
+    }  # fmt: skip
+    found = some("CustomResourceDefinition", kind.name, "", "apiextensions.k8s.io/v1", spec=spec)
+    # Without this the server leaves a group of *.k8s.io unserved.
+    found["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, for a test"}
+    return found
 
 
 def some(kind: str, name: str, namespace: str = "", version: str = "v1", **content: Any) -> dict[str, Any]:
@@ -95,6 +121,8 @@ def one_of_each(namespace: str) -> list[dict[str, Any]]:
         some("Job", "j", namespace, "batch/v1", spec=run),
         some("CronJob", "cj", namespace, "batch/v1", spec={"schedule": "0 0 * * *", "jobTemplate": {"spec": run}}),
         some("Service", "v", namespace, spec={"ports": [{"port": 80}], "selector": labels}),
+        some("Ingress", "i", namespace, "networking.k8s.io/v1",
+             spec={"defaultBackend": {"service": {"name": "v", "port": {"number": 80}}}}),
         some("NetworkPolicy", "np", namespace, "networking.k8s.io/v1", spec={"podSelector": {}}),
         some("ValidatingAdmissionPolicy", namespace, "", v1,
              spec={"matchConstraints": constraints, "validations": [{"expression": "true"}]}),
@@ -105,13 +133,20 @@ def one_of_each(namespace: str) -> list[dict[str, Any]]:
         some("MutatingAdmissionPolicyBinding", namespace, "", v1, spec={"policyName": namespace}),
         some("ValidatingWebhookConfiguration", namespace, "", v1, webhooks=[hook]),
         some("MutatingWebhookConfiguration", namespace, "", v1, webhooks=[hook]),
+        *(some(kind.kind, namespace, namespace if kind.namespaced else "", f"{kind.group}/{kind.versions[0]}",
+               spec={"selects": labels})
+          for kind in CUSTOM),
     ]  # fmt: skip
 
 
 def listed_by_kubectl(plane: ControlPlane, kind: Kind) -> list[dict[str, Any]]:
-    """All objects of a kind as kubectl prints them, without what the items of a list do not repeat."""
+    """All objects of a kind as kubectl prints them."""
     printed = plane.kubectl("get", kind.name, "--all-namespaces", "--output=json", "--show-managed-fields=true").stdout
-    items = json.loads(printed)["items"]
+    return untyped(json.loads(printed)["items"])
+
+
+def untyped(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Objects without what a list of custom resources repeats in its items, and no other list does."""
     return [{name: value for name, value in item.items() if name not in ("apiVersion", "kind")} for item in items]
 
 
@@ -128,7 +163,7 @@ class TestWholeCluster:
         for kind in KINDS:
             items = found[kind.name, ""]
             assert items, kind.name
-            assert items == listed_by_kubectl(plane, kind)
+            assert untyped(items) == listed_by_kubectl(plane, kind)
 
     def test_is_read_when_somebody_nests_an_object_deeper_than_the_decoder_goes(
         self, plane: ControlPlane, tmp_path: Path
@@ -265,22 +300,24 @@ class TestPermissions:
             "namespaces", "!named", "not collected", "only namespace named was read"
         )
 
-    def test_that_lack_one_kind_leave_a_gap_with_the_servers_words(self, plane: ControlPlane) -> None:
-        lacking = "networkpolicies.networking.k8s.io"
-        reading = role("almost", "", [name for name in ALL if name != lacking], ("list",))
-        plane.apply([some("Namespace", "almost"), some("ServiceAccount", "reader", "almost"), reading])
-        plane.apply([{**binding("almost", reading, ""),
-                      "subjects": [{"kind": "ServiceAccount", "namespace": "almost", "name": "reader"}]}])  # fmt: skip
-        token = plane.token("almost", "reader")
+    @pytest.mark.parametrize("lacking", ["networkpolicies.networking.k8s.io", "ciliumnetworkpolicies.cilium.io"])
+    def test_that_lack_one_kind_leave_a_gap_with_the_servers_words(self, plane: ControlPlane, lacking: str) -> None:
+        """A custom resource that is served and may not be read is a gap as any other."""
+        resource, _, group = lacking.partition(".")
+        reading = role(resource, "", [name for name in ALL if name != lacking], ("list",))
+        plane.apply([some("Namespace", resource), some("ServiceAccount", "reader", resource), reading])
+        plane.apply([{**binding(resource, reading, ""),
+                      "subjects": [{"kind": "ServiceAccount", "namespace": resource, "name": "reader"}]}])  # fmt: skip
+        token = plane.token(resource, "reader")
         access = load(kubeconfig=str(plane.kubeconfig()))
         with Client(Access(plane.url, tls=access.tls, headers=(("Authorization", f"Bearer {token}"),))) as client:
             snapshot = read(client)
-        user = "system:serviceaccount:almost:reader"
+        user = f"system:serviceaccount:{resource}:reader"
         assert snapshot.gaps == (
             Gap(
                 lacking, "", "forbidden",
-                f'{lacking} is forbidden: User "{user}" cannot list resource "networkpolicies" in API group '
-                '"networking.k8s.io" at the cluster scope',
+                f'{lacking} is forbidden: User "{user}" cannot list resource "{resource}" in API group '
+                f'"{group}" at the cluster scope',
             ),
         )  # fmt: skip
         assert set(snapshot.index) == {API_RESOURCES, *ALL} - {lacking}
@@ -357,9 +394,9 @@ class TestOtherVersions:
     def test_a_kind_that_is_not_served_is_absent(self) -> None:
         with ControlPlane("1.33", controllers=()) as plane, open_client(kubeconfig=str(plane.kubeconfig())) as client:
             events = list(LiveSource(client).events())
-        absent = {name for name in ALL if name.startswith("mutatingadmission")}
+        absent = {name for name in ALL if name.startswith("mutatingadmission")} | {kind.name for kind in CUSTOM}
         assert {resource for resource, _ in lists(events)} == {API_RESOURCES, *ALL} - absent
-        assert len(absent) == 2
+        assert len(absent) == 2 + len(CUSTOM)
         assert gaps(events) == []
 
     def test_a_kind_is_read_in_the_version_that_is_served(self) -> None:

@@ -300,6 +300,8 @@ def test_the_role_that_posture_needs() -> None:
     assert (found["kind"], found["metadata"]) == ("ClusterRole", {"name": "posture"})
     assert {verb for one in found["rules"] for verb in one["verbs"]} == {"get", "list", "watch"}
     assert not {("", "secrets"), ("", "configmaps"), ("*", "*")} & permissions(found)
+    # Calico's API server asks about the tier of a policy too, of whoever lists policies.
+    assert {("projectcalico.org", name) for name in ("tiers", "tier.networkpolicies")} <= permissions(found)
 
 
 def test_roles_for_namespaces() -> None:
@@ -310,4 +312,5 @@ def test_roles_for_namespaces() -> None:
         ("Role", {"name": "reader", "namespace": name}) for name in ("a", "b")
     ]
     assert found[0]["rules"][0]["resourceNames"] == ["a"]
-    assert not any(name.startswith(("cluster", "validating", "mutating")) for _, name in permissions(found[0]))
+    apart = ("cluster", "validating", "mutating", "admin", "baseline", "global", "tier")
+    assert not any(name.startswith(apart) for _, name in permissions(found[0]))

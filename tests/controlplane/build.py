@@ -67,6 +67,13 @@ def binaries(minor: str = NEWEST) -> Path:
     return folder
 
 
+def go_program(source: Path, target: Path) -> None:
+    """Builds the Go program of a folder with a go.mod and a go.sum of its own. BuildError when it fails."""
+    go = _go(NEWEST)
+    command = [go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-o", str(target), "."]
+    _run(command, cwd=source, env=_go_environment(go))
+
+
 def cache() -> Path:
     """Gives the folder of this user under which builds are kept; created if need be."""
     base = os.environ.get("XDG_CACHE_HOME", "")

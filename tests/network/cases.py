@@ -133,6 +133,11 @@ row("ingress: []", RULE, False, FRONT, API, into())
 row("ingress missing", RULE, False, FRONT, API, network_policy("pay", "p", policyTypes=["Ingress"]))
 row("ingress: [{}]", RULE, True, FRONT, API, into({}))
 row("egress: [{}] to outside", RULE, True, API, OUT, out_of({}))
+row("egress missing", RULE, False, API, FRONT, network_policy("pay", "p", podSelector={}, policyTypes=["Egress"]))
+row("both directions, no rules, out", RULE, False, API, FRONT,
+    network_policy("pay", "p", podSelector={}, policyTypes=["Ingress", "Egress"]))  # fmt: skip
+row("both directions, no rules, in", RULE, False, FRONT, API,
+    network_policy("pay", "p", podSelector={}, policyTypes=["Ingress", "Egress"]))  # fmt: skip
 
 # Peers --------------------------------------------------------------------------------------------------------------
 
@@ -142,6 +147,9 @@ row("from missing", RULE, True, OUT, API, into({"ports": [{"port": 80}]}))
 row("from with one item", RULE, False, OUT, API, into({"from": [{"podSelector": {}}]}))
 row("to: []", RULE, True, API, OUT, out_of({"to": []}))
 row("from: [], a node", RULE, True, THERE, API, into({"from": []}))
+row("to: [], a node", RULE, True, API, THERE, out_of({"to": []}))
+row("to missing", RULE, True, API, OUT, out_of({"ports": [{"port": 80}]}))
+row("to with one item", RULE, False, API, OUT, out_of({"to": [{"namespaceSelector": {}}]}))
 row("items are alternatives", RULE, True, FRONT, API,
     into({"from": [{"podSelector": app("no")}, {"namespaceSelector": {}}]}))  # fmt: skip
 
@@ -173,6 +181,16 @@ row(
 )
 row("namespace by name", "Every namespace has the label kubernetes.io/metadata.name.", True, FRONT, API,
     into({"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "web"}}}]}))  # fmt: skip
+
+RULE = "Selectors of namespaces are selectors of labels like all others."
+for word, selector, holds in (
+    ("name In", either("kubernetes.io/metadata.name", "In", "lab", "web"), True),
+    ("NotIn", either("team", "NotIn", "b"), False),
+    ("NotIn, no key", either("env", "NotIn", "prod"), True),
+    ("Exists, no key", either("env", "Exists"), False),
+    ("DoesNotExist", either("env", "DoesNotExist"), True),
+):
+    row(f"namespace: {word}", RULE, holds, FRONT, API, into({"from": [{"namespaceSelector": selector}]}))
 
 RULE = "Both selectors in one item must match; in two items either may."
 WEB, DATA = {"namespaceSelector": {"matchLabels": {"team": "b"}}}, {"podSelector": app("db")}
@@ -215,6 +233,9 @@ row(
     "all of IPv4 says nothing about IPv6", RULE, False, OUT6, BOTH, into({"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]})
 )
 row("all of IPv6 says nothing about IPv4", RULE, False, OUT, BOTH, into({"from": [{"ipBlock": {"cidr": "::/0"}}]}))
+SIXES = {"ipBlock": {"cidr": "2001:db8::/32", "except": ["2001:db8::/64"]}}
+row("in the exception, IPv6", RULE, False, BOTH, OUT6, out_of({"to": [SIXES]}))
+row("behind the exception, IPv6", RULE, True, BOTH, "2001:db8:0:1::", out_of({"to": [SIXES]}))
 
 RULE = "Whether an ipBlock matches the addresses of pods is up to the plugin."
 POD = into({"from": [{"ipBlock": {"cidr": "10.244.2.0/24"}}]})
@@ -251,6 +272,7 @@ row("no family in common", RULE, False, API, SIX)
 
 RULE = "Missing or empty `ports` are all ports and protocols; an item without `port` all of its protocol, TCP if none."
 row("ports: []", RULE, True, FRONT, API, into({"ports": []}), protocol="SCTP")
+row("ports missing", RULE, True, FRONT, API, into({"from": [WEB]}), protocol="UDP")
 row("ports: [{}]", RULE, True, FRONT, API, into({"ports": [{}]}), port=65535)
 row("ports: [{}] is TCP only", RULE, False, FRONT, API, into({"ports": [{}]}), protocol="UDP")
 row("all UDP", RULE, True, FRONT, API, into({"ports": [{"protocol": "UDP"}]}), protocol="UDP")
@@ -268,6 +290,15 @@ for number, inside in ((79, False), (80, True), (85, True), (90, True), (91, Fal
     ranged = into({"ports": [{"port": 80, "endPort": 90}]})
     row(f"80 to 90: {number}", RULE, inside, FRONT, API, ranged, port=number)
 row("80 to 80", RULE, True, FRONT, API, into({"ports": [{"port": 80, "endPort": 80}]}))
+HIGH = {"ports": [{"protocol": "UDP", "port": 1024, "endPort": 65535}]}
+row("UDP 1024 to the last", RULE, True, API, FRONT, out_of(HIGH), protocol="UDP", port=65535)
+row("UDP 1024 to the last, TCP", RULE, False, API, FRONT, out_of(HIGH), port=65535)
+
+RULE = "Ports are those of pods, behind a Service: its `targetPort`, not its `port`."
+SERVICE: Object = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "pay", "name": "api"}, "spec": {
+    "clusterIP": "10.96.0.7", "selector": {"app": "api"}, "ports": [{"port": 80, "targetPort": 8080}]}}  # fmt: skip
+row("the pod's port", RULE, True, FRONT, API, SERVICE, into({"ports": [{"port": 8080}]}), port=8080)
+row("the Service's port", RULE, False, FRONT, API, SERVICE, into({"ports": [{"port": 80}]}), port=8080)
 
 RULE = "A named port is the port of that name and protocol of the destination pod; none means nothing."
 HTTP = {"ports": [{"port": "http"}]}
@@ -330,6 +361,11 @@ row("to itself", RULE, True, API, API, into(), out_of())
 row("to itself, denied by the cluster", "Traffic of a pod to its own address is not subject.", True, API, API,
     cluster_policy("c", "Admin", 1, egress=[{"action": "Deny", "to": [{"namespaces": {}}]}]))  # fmt: skip
 row("to its own address", RULE, True, API, "10.244.1.2", into(), out_of())
+TWINS = [pod("pay", f"twin-{number}", {"app": "twin"}, [f"10.244.1.2{number}"], [HERE], owner="twin-77c9")
+         for number in (1, 2)]  # fmt: skip
+row("to another pod of its workload", "Only the pod itself is itself.", False, "pay/twin-1", "pay/twin-2", *TWINS,
+    into())  # fmt: skip
+row("to itself, beside another pod of its workload", RULE, True, "pay/twin-1", "pay/twin-1", *TWINS, into(), out_of())
 row("from the address of a pod", "An address that a pod has is that pod.", True, "10.244.1.3", API,
     into({"from": [DATA]}))  # fmt: skip
 
@@ -387,6 +423,9 @@ row("NetworkPolicy allows before Baseline", RULE, True, FRONT, API, BASE, into({
 row("NetworkPolicy denies before Baseline", RULE, False, FRONT, API, into(),
     admin(rule("Accept"), tier="Baseline"))  # fmt: skip
 row("isolated in the other direction only", RULE, False, FRONT, API, BASE, out_of({}))
+row("Baseline by priority", RULE, True, FRONT, API, BASE, admin(rule("Accept"), tier="Baseline", priority=4))
+row("Accept of ingress, Deny of egress", "A connection needs both ends.", False, DB, API, admin(rule("Accept")),
+    outward(rule("Deny", side="to"), name="out"))  # fmt: skip
 row("Accept on one end only", "Accept of egress: the ingress rules at the destination still apply.", False, API, DB,
     outward(rule("Accept", side="to")), into())  # fmt: skip
 
@@ -496,6 +535,13 @@ row("unknown peer, Deny behind an Accept", RULE, True, FRONT, API, admin(rule("A
 row("unknown peer, egress", RULE, False, API, OUT, outward(rule("Deny", STRANGE, side="to")))
 row("unknown peer, another subject", RULE, True, FRONT, DB, admin(rule("Deny", STRANGE), subject=SUBJECT))
 
+RULE = "A protocol that is not known fails closed as well (NPEP-187: an item that is empty to an older client)."
+GRE: list[Object] = [{"gre": {}}]
+row("unknown protocol, Accept", RULE, False, FRONT, API, admin(rule("Accept", protocols=GRE)), into())
+row("unknown protocol beside a known one, Accept", RULE, False, FRONT, API,
+    admin(rule("Accept", protocols=[*GRE, tcp(80)])), into())  # fmt: skip
+row("unknown protocol, Deny", RULE, False, FRONT, API, admin(rule("Deny", protocols=GRE)), into({}))
+row("unknown protocol, Pass", RULE, False, FRONT, API, admin(rule("Pass", protocols=GRE)), into({}))
 row("unknown peer: networks of ingress", "Peers of ingress are namespaces and pods in v1alpha2.", False, FRONT, API,
     admin(rule("Deny", {"networks": ["1.1.1.1/32"]})))  # fmt: skip
 row("unknown peer, Deny, from its node", "Traffic to and from the node where a pod is running is always allowed.", True,
@@ -552,6 +598,10 @@ for number, inside in ((79, True), (80, False), (90, False), (91, True)):
         port=number,
     )
 row("one of the protocols", RULE, False, FRONT, API, admin(rule("Deny", protocols=[UDP, tcp(80)])))
+row("tcp without a port", "Without destinationPort it is every port of the protocol (site: API overview).", False,
+    FRONT, API, admin(rule("Deny", protocols=[{"tcp": {}}])), port=65535)  # fmt: skip
+row("tcp without a port, UDP", "Without destinationPort it is every port of the protocol (site: API overview).", True,
+    FRONT, API, admin(rule("Deny", protocols=[{"tcp": {}}])), protocol="UDP")  # fmt: skip
 
 RULE = "A destinationNamedPort is the port of that name of the destination pod, whatever its protocol."
 WORD = [{"destinationNamedPort": "http"}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,6 +11,8 @@ import orjson
 from posture.collect import body_of
 from posture.kinds import BY_KIND, Kind
 from posture.model import Content, Entry, Snapshot
+from posture.network.connectivity import Connectivity
+from posture.network.evaluate import evaluate
 from posture.network.policies import POLICY_API
 from tests.generator.objects import Object
 
@@ -35,3 +38,8 @@ def snapshot(objects: Iterable[Object]) -> Snapshot:
         meta: dict[str, Any] = raw["metadata"]
         index.setdefault(kind.name, {})[meta.get("namespace") or "", meta["name"]] = Entry(digest)
     return Snapshot("test", index, contents)
+
+
+def evaluated(objects: Iterable[Object], pods_by_ip: str = "unknown") -> Connectivity:
+    """What may talk in a cluster of some objects."""
+    return evaluate(replace(snapshot(objects), settings={"podsByIp": pods_by_ip}))

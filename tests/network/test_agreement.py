@@ -11,11 +11,11 @@ from typing import get_args
 import pytest
 
 from posture.network import flow
-from posture.network.connectivity import PodsByIp, evaluate
+from posture.network.connectivity import PodsByIp
 from tests.conftest import FIGURE
 from tests.generator.network import questions, random_network
 from tests.network.cases import CASES, Case
-from tests.network.clusters import snapshot
+from tests.network.clusters import evaluated
 from tests.oracles.network import answer
 
 SETTINGS: tuple[PodsByIp, ...] = get_args(PodsByIp.__value__)
@@ -25,7 +25,7 @@ EACH = 10
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_documentation(case: Case) -> None:
     """Each row is a sentence of the documentation."""
-    result = evaluate(snapshot(case.objects), case.pods_by_ip)  # type: ignore[arg-type]
+    result = evaluated(case.objects, case.pods_by_ip)
     assert flow.answer(result, flow.Question(*case.question)).allowed is case.expected, case.rule
 
 
@@ -39,9 +39,8 @@ def test_random_questions(number: int, record_property: Callable[[str, object], 
     answers: Counter[bool | None] = Counter()
     while answers.total() < number:
         objects = random_network(random)
-        seen = snapshot(objects)
         for setting in SETTINGS:
-            result = evaluate(seen, setting)
+            result = evaluated(objects, setting)
             for asked in questions(random, objects, EACH):
                 said = flow.answer(result, flow.Question(*asked)).allowed
                 assert said is answer(objects, asked, setting), (seed, setting, asked)

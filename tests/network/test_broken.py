@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from posture.network import flow
-from posture.network.connectivity import Connectivity, evaluate
+from posture.network.connectivity import Connectivity
 from tests.generator.network import network_policy, pod
 from tests.generator.objects import Object, namespace
-from tests.network.clusters import snapshot
+from tests.network.clusters import evaluated
 
 WORLD: list[Object] = [
     namespace("pay"), namespace("web"), pod("pay", "api", {}, ["10.0.0.1"]), pod("pay", "db", {}, ["10.0.0.2"]),
@@ -36,7 +36,7 @@ def test_its_namespace_is_unknown_and_no_other(spec: Any) -> None:
     """Whatever is wrong in it, and whatever good policies say beside it."""
     bad = network_policy("pay", "bad", **{"podSelector": {}, **spec})
     good = network_policy("web", "good", podSelector={}, policyTypes=["Ingress"])
-    result = evaluate(snapshot([*WORLD, bad, good]))
+    result = evaluated([*WORLD, bad, good])
 
     assert [policy.key.name for policy in result.policies if policy.error] == ["bad"]
     assert allowed(result, "pay/api", "pay/db") is None
@@ -55,4 +55,4 @@ def test_its_namespace_is_unknown_and_no_other(spec: Any) -> None:
 def test_a_question_that_is_none(question: tuple[str, str, str, int], why: str) -> None:
     """What is wrong with it."""
     with pytest.raises(ValueError, match=why):
-        flow.answer(evaluate(snapshot(WORLD)), flow.Question(*question))
+        flow.answer(evaluated(WORLD), flow.Question(*question))

@@ -8,25 +8,16 @@ from typing import get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posture.network.connectivity import DENIED, Connectivity, Outcome, PodsByIp, evaluate
+from posture.network.connectivity import DENIED, Connectivity, Outcome, PodsByIp
 from posture.network.difference import differences
 from posture.network.ports import shown
 from posture.network.reach import Reaches
 from tests.generator.network import random_network
 from tests.generator.objects import Object
-from tests.network.clusters import snapshot
+from tests.network.clusters import evaluated
 
 SETTINGS = st.sampled_from(get_args(PodsByIp.__value__))
 seeds = st.integers(0, 2**32)
-
-
-def both(one: list[Object], other: list[Object], setting: PodsByIp) -> tuple[Connectivity, Connectivity]:
-    """Two clusters whose classes are told apart alike."""
-    policies = [evaluate(snapshot(objects), setting).policies for objects in (one, other)]
-    return (
-        evaluate(snapshot(one), setting, policies[1]),
-        evaluate(snapshot(other), setting, policies[0]),
-    )
 
 
 def edited(random: Random, objects: list[Object]) -> list[Object]:
@@ -67,7 +58,7 @@ def between(result: Connectivity) -> dict[tuple[str, str], Outcome]:
 def test_differences_are_those_of_every_pair(seed: int, change: int, setting: PodsByIp) -> None:
     """Each pair of workloads that differs, with what was and what is, and no other; the way back is the mirror."""
     objects = random_network(Random(seed))
-    before, after = both(objects, edited(Random(change), objects), setting)
+    before, after = evaluated(objects, setting), evaluated(edited(Random(change), objects), setting)
     was, now = between(before), between(after)
     expected = {
         pair: (shown(one.allowed), shown(one.accept), shown(other.allowed), shown(other.accept))

@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posture.network import addresses
-from posture.network.connectivity import Party, PodsByIp, evaluate
+from posture.network.connectivity import Party, PodsByIp
 from posture.network.policies import DIRECTIONS
 from posture.network.ports import shown
 from posture.network.reach import Reaches
 from tests.generator.network import random_network
-from tests.network.clusters import snapshot
+from tests.network.clusters import evaluated
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(["yes", "no", "unknown"]))
 def test_all_pairs_are_every_pair(seed: int, setting: PodsByIp) -> None:
     """What may be accepted, and what may be denied of it, on every port."""
-    result = evaluate(snapshot(random_network(Random(seed))), setting)
+    result = evaluated(random_network(Random(seed)), setting)
     reaches = Reaches(result)
     found = {(source, destination): outcome for source, destination, outcome in reaches.pairs()}
     numbers = range(len(result.classes))
@@ -39,7 +39,7 @@ def test_what_is_outside_is_every_address(seed: int, other: int) -> None:
     """Each address is in one of the sets, and what happens to it is what is said of the set."""
     random = Random(seed)
     objects = random_network(random)
-    result = evaluate(snapshot(objects))
+    result = evaluated(objects)
     reaches, ends = Reaches(result), Random(other)
     for number, one in enumerate(result.classes):
         for direction in DIRECTIONS:
@@ -50,7 +50,7 @@ def test_what_is_outside_is_every_address(seed: int, other: int) -> None:
             for ranges, outcome in sets:
                 first, last = ends.choice(ranges)
                 for address in {first, last, ends.randint(first, last)}:
-                    pair = Party(None, address=address), Party(one, number)
+                    pair = Party(None, address=address), reaches.party(number)
                     asked = result.between(*(pair if direction == "ingress" else pair[::-1]))
                     families = {addresses.family(each) for each in one.addresses} or {addresses.family(address)}
                     if addresses.family(address) in families:

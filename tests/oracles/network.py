@@ -362,6 +362,14 @@ def known(peer: Object, direction: str) -> bool:
     return sum(peer.get(kind) is not None for kind in ("namespaces", "pods", *egress)) == 1
 
 
+PORTS = ("tcp", "udp", "sctp", "destinationNamedPort", "portNumber", "portRange", "namedPort")
+
+
+def known_port(item: Object) -> bool:
+    """Whether one item of `protocols` or `ports` is one of those that the API has."""
+    return any(item.get(kind) is not None for kind in PORTS)
+
+
 def tiered_peer_matches(world: World, cluster: Cluster, item: Object, peer: End) -> bool:
     """Whether one peer of a rule is the other end. Networks see the addresses of pods too; nodes and names do not."""
     if item.get("networks") is not None:
@@ -385,7 +393,9 @@ def protocol_matches(item: Object, asked: Question, to: End) -> bool:
     found = item.get(asked.protocol.lower())
     if found is None:
         return False
-    port = found["destinationPort"]
+    port = found.get("destinationPort")
+    if port is None:
+        return True
     if port.get("range"):
         return bool(port["range"]["start"] <= asked.port <= port["range"]["end"])
     return bool(port["number"] == asked.port)
@@ -394,12 +404,12 @@ def protocol_matches(item: Object, asked: Question, to: End) -> bool:
 def tiered_rule_says(
     world: World, cluster: Cluster, rule: Object, direction: str, asked: Question, peer: End, to: End
 ) -> str | None:
-    """The action of a rule when it matches. One with a peer that is not known fails closed, as a whole."""
+    """The action of a rule when it matches. With a peer or a protocol that is not known it fails closed, as a whole."""
     action = ACTIONS[rule["action"]]
     items = rule["from" if direction == "Ingress" else "to"]
-    if not all(known(item, direction) for item in items):
-        return None if action == "Accept" else "Deny"
     ports = rule.get("protocols") or rule.get("ports") or ()
+    if not (all(known(item, direction) for item in items) and all(map(known_port, ports))):
+        return None if action == "Accept" else "Deny"
     if ports and not any(protocol_matches(item, asked, to) for item in ports):
         return None
     return action if any(tiered_peer_matches(world, cluster, item, peer) for item in items) else None

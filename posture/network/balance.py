@@ -1,0 +1,114 @@
+"""Balance: what was opened and what was closed in return. Both sets are exact, and both are shown.
+
+An opening is compensated by a closing at the same workload in the same direction that covers the ports which were
+opened and let in no fewer peers (other clients of the same port), or that covers the peers and no fewer ports (a port
+that moved). Fewer peers with more ports are neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from posture.model import Change, Unit
+
+from .policies import Ports
+from .regions import Piece, Term, Workload, difference, without_ports
+from .units import piece_of
+
+type Verdict = Literal["unchanged", "tightened", "compensated", "latent", "loosened"]
+
+
+class Balance(NamedTuple):
+    """One namespace: how many things were opened, how many of them in effect, and how many were closed.
+
+    `open` are the workloads whose openings nothing was closed for.
+    """
+
+    namespace: str
+    opened: int
+    effective: int
+    closed: int
+    open: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """In one word. What nobody can use yet is latent while nothing else is open."""
+        if not self.opened:
+            return "tightened" if self.closed else "unchanged"
+        if not self.open:
+            return "compensated"
+        return "loosened" if self.effective else "latent"
+
+
+def weighed(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Changes, the loosened ones with whether nothing was closed in return for what they opened."""
+    closed: dict[tuple[str, str], list[Unit]] = {}
+    for change in changes:
+        closed.setdefault((change.subject, change.scope), []).extend(change.lost)
+    found = []
+    for change in changes:
+        if change.direction == "loosened" and not _is_compensated(change, closed[change.subject, change.scope]):
+            change = replace(change, uncompensated=True)  # noqa: PLW2901 - the same change, weighed
+        found.append(change)
+    return tuple(found)
+
+
+def balances(changes: Iterable[Change]) -> list[Balance]:
+    """What weighed changes mean for each namespace, sorted; those without any are left out."""
+    by: dict[str, list[Change]] = {}
+    for change in changes:
+        by.setdefault(change.scope, []).append(change)
+    found = []
+    for namespace, mine in sorted(by.items()):
+        opened = [change for change in mine if change.direction == "loosened"]
+        still = [change for change in opened if change.uncompensated]
+        found.append(
+            Balance(
+                namespace,
+                sum(len(change.gained) for change in opened),
+                sum(len(change.gained) for change in still if change.effective),
+                sum(len(change.lost) for change in mine),
+                tuple(sorted({change.subject for change in still})),
+            )
+        )
+    return found
+
+
+def _is_compensated(change: Change, closed: Sequence[Unit]) -> bool:
+    return all(any(_pays(lost, gained) for lost in closed) for gained in change.gained)
+
+
+def _pays(lost: Unit, gained: Unit) -> bool:
+    """Whether one closing is worth one opening."""
+    if lost["direction"] != gained["direction"] or lost.get("podSelector") != gained.get("podSelector"):
+        return False
+    one, other = piece_of(lost), piece_of(gained)
+    if not _any(without_ports(other.ports, one.ports)) and _width(one) >= _width(other) and _kind(one) == _kind(other):
+        return True
+    everywhere = one._replace(ports=other.ports)
+    return not difference(other, everywhere) and _number(one.ports) >= _number(other.ports)
+
+
+def _any(ports: Ports) -> bool:
+    return bool(ports.numbered or ports.named)
+
+
+def _number(ports: Ports) -> int:
+    return ports.numbered.bit_count() + len(ports.named)
+
+
+def _kind(piece: Piece) -> str:
+    return "pods" if isinstance(piece.who, Term | Workload) else type(piece.who).__name__
+
+
+def _width(piece: Piece) -> int:
+    """How wide peers are among those of one kind: addresses by number, pods by what their labels leave free."""
+    if not isinstance(piece.who, Term | Workload):
+        return sum(last - first + 1 for first, last in piece.ranges)
+    if isinstance(piece.who, Workload):
+        return 0
+    spaces, pods = piece.who.part(pods=False), piece.who.part(pods=True)
+    one = bool(piece.who.namespace)
+    return 1 + (not pods) + 2 * (not one) + 2 * (not spaces)

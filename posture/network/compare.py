@@ -1,0 +1,404 @@
+"""The semantic difference of two results: what each workload may send or receive that it could not, through what.
+
+The unit is one direction of one workload, whoever is at the other end: what policies say is compared for all pods that
+there could be, so that a loosening is found which nobody can use yet. Pods and namespaces whose labels changed are
+looked at besides, with the labels of each side. Addresses of pods come and go and are no change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from posture.kinds import BY_NAME
+from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Snapshot, Through, Unknown, differences
+
+from .addresses import EVERYWHERE
+from .allowed import allowed, through_of
+from .balance import weighed
+from .connectivity import TIERS, Connectivity, Space, places_of
+from .effect import ends
+from .endpoints import Endpoint, key_of
+from .evaluate import NAMESPACES, Seat, empty, like, moves, seeing, users
+from .opaque import OPAQUE
+from .policies import DIRECTIONS, NETWORK_POLICIES, Direction, Policy, Ports
+from .ports import span
+from .regions import NO_PORTS, Piece, Term, Workload, gathered, has, joined_ports, resolved, subtracted, within
+from .units import unit_of
+
+NAME = "network"
+type Where = tuple[str, str]
+type Peers = Mapping[str, tuple[str, ...]]
+"""{a namespace that is new in live: the namespaces of the baseline that it is judged by}"""
+_NAMESPACE = "namespace:"
+
+
+def named(key: Key) -> str:
+    """An object of this domain for people: `NetworkPolicy pay/db`."""
+    kind = BY_NAME[key.resource].kind if key.resource in BY_NAME else key.resource
+    return f"{kind} {key.namespace}/{key.name}" if key.namespace else f"{kind} {key.name}"
+
+
+def doubt(
+    result: Connectivity, subject: str, scope: str, through: Through, other: Snapshot | None = None
+) -> Gap | None:
+    """The gap that may hide a policy of this namespace; None when everything that counts was read.
+
+    Who is at the other end is no matter: what policies say of pods that were not read is known all the same.
+    """
+    del subject, through
+    snapshot = result.snapshot
+    for resource, namespace in ((NETWORK_POLICIES, scope), *((tier, "") for tier in TIERS)):
+        gap = snapshot.gap(resource, namespace)
+        if gap is None:
+            continue
+        if other is not None and gap.reason == "not collected":
+            twin = other.gap(resource, namespace)
+            if twin is not None and twin.reason == "not collected":
+                continue
+        return gap
+    return None
+
+
+def compare(
+    baseline: Connectivity,
+    live: Connectivity,
+    peers: Peers | None = None,
+    within: Collection[Where] | None = None,
+    *,
+    growth: bool = False,
+) -> Comparison:
+    """What became possible, and what no longer is. `baseline` is what was agreed.
+
+    `peers` say by which namespaces of the baseline a namespace is judged that is new in live; a new workload is judged
+    by the baseline's policies. With `growth` nothing was agreed for what is new. `within` limits the look at gains to
+    some places.
+    """
+    baseline, live = seeing(baseline, live.seen), seeing(live, baseline.seen)
+    gains = Gains(baseline, live, peers or {}, growth=growth)
+    if within is not None:
+        found = [change for where in within for change in gains.at(where)]
+        return Comparison(tuple(sorted(found, key=_order)), (), tuple(gains.unknown))
+    losses = Gains(live, baseline, {}, growth=growth)
+    found = [change for where in gains.places() for change in gains.at(where)]
+    found += [change.mirrored() for where in losses.places() for change in losses.at(where)]
+    found = [*weighed(found)]
+    unknown = tuple(dict.fromkeys([*gains.unknown, *losses.unknown, *_unmodelled(baseline.snapshot, live.snapshot)]))
+    return Comparison(tuple(sorted(found, key=_order)), tuple(sorted(_notes(gains, found))), unknown)
+
+
+def _unmodelled(before: Snapshot, after: Snapshot) -> Iterator[Unknown]:
+    """Policies of other makers that differ: whatever they allow or deny now, nobody here can say."""
+    for key, old, new in differences(before.index, after.index, sorted(OPAQUE)):
+        what = "is new" if old is None else "is gone" if new is None else "changed"
+        kind = BY_NAME[key.resource].kind if key.resource in BY_NAME else key.resource
+        subject, scope = (
+            (f"{_NAMESPACE}{key.namespace}", key.namespace) if key.namespace else ("cluster", CLUSTER_SCOPE)
+        )
+        gap = Gap(key.resource, key.namespace, "not modelled", f"{named(key)} {what}: what it decides is not evaluated")
+        yield Unknown(NAME, subject, scope, Through(kind, key.namespace, key.name), gap)
+
+
+def _order(change: Change) -> tuple[Any, ...]:
+    return change.direction, change.subject, change.scope, change.through
+
+
+def _notes(gains: Gains, changes: Iterable[Change]) -> Iterator[Note]:
+    """Namespaces whose policies changed without effect."""
+    moved = {change.scope for change in changes}
+    for name, space in gains.live.spaces.items():
+        before = gains.baseline.spaces.get(name)
+        if before is None or name in moved or [*_keyed(before)] == [*_keyed(space)] or gains.hidden(name):
+            continue
+        yield Note(NAME, "equal", f"{_NAMESPACE}{name}", name, "its policies changed, and what they allow did not")
+
+
+def _keyed(space: Space) -> Iterator[tuple[Key, int]]:
+    return ((policy.key, id(policy)) for policy in space.policies)
+
+
+class Gains:
+    """What `live` allows beyond `baseline`, namespace by namespace; only those that are not the same are looked at."""
+
+    def __init__(self, baseline: Connectivity, live: Connectivity, peers: Peers, *, growth: bool) -> None:
+        self.baseline = baseline
+        self.live = live
+        self.peers = peers
+        self.growth = growth
+        self.unknown: list[Unknown] = []
+        self._views: dict[str, list[Space]] = {}
+        self._known: dict[tuple[Any, ...], list[Piece]] = {}
+
+    def places(self) -> list[Where]:
+        """Where anything may have been gained."""
+        names = self.different | self._users
+        return [place for name in sorted(names) if name in self.live.spaces
+                for place in places_of(self.live.spaces[name])]  # fmt: skip
+
+    @cached_property
+    def different(self) -> frozenset[str]:
+        """The namespaces that are not the same on both sides, and those that a gap hides."""
+        found = {name for name, space in self.live.spaces.items() if self.baseline.spaces.get(name) is not space}
+        if self.baseline.snapshot.gaps or self.live.snapshot.gaps:
+            found |= {name for name in self.live.spaces if self.hidden(name)}
+        return frozenset(found | self.peers.keys())
+
+    @cached_property
+    def _moves(self) -> list[tuple[list[Seat], list[Seat]]]:
+        return [move for name in sorted(self.different)
+                for move in moves(self.baseline.spaces.get(name), self.live.spaces.get(name))]  # fmt: skip
+
+    @cached_property
+    def _users(self) -> frozenset[str]:
+        """The namespaces whose policies say another thing of what moved."""
+        if not self._moves:
+            return frozenset()
+        near = {one.namespace for _, now in self._moves for _, one in now}
+        return users(self.baseline, self._moves) | users(self.live, self._moves) | near
+
+    def hidden(self, name: str) -> Gap | None:
+        """The gap, on either side, because of which nothing can be said of a namespace."""
+        if not self.baseline.snapshot.gaps and not self.live.snapshot.gaps:
+            return None
+        place = f"{_NAMESPACE}{name}", name, Through("", "", "")
+        return doubt(self.baseline, *place, self.live.snapshot) or doubt(self.live, *place, self.baseline.snapshot)
+
+    def at(self, where: Where) -> Iterator[Change]:
+        """The changes at one place, one for each thing that allows something new."""
+        subject, scope = where
+        space = self.live.spaces.get(scope)
+        if space is None or (scope not in self.different and scope not in self._users):
+            return
+        future = subject.startswith(_NAMESPACE)
+        gap = self.hidden(scope)
+        if gap is not None:
+            if future:
+                self.unknown.append(Unknown(NAME, *where, Through("", "", ""), gap))
+            return
+        bad = next((one for one in (*space.policies, *space.above) if one.error), None)
+        if bad is not None and future:
+            self.unknown.append(Unknown(NAME, *where, through_of(bad), unreadable(bad)))
+        found = self._future(space) if future else self._present(space, subject)
+        by: dict[Through, list[tuple[Direction, Piece, Any]]] = {}
+        for direction, piece, pods in found:
+            by.setdefault(piece.through, []).append((direction, piece, pods))
+        for through, parts in sorted(by.items()):
+            gained = tuple(unit_of(piece, direction, pods) for direction, piece, pods in parts)
+            effective = not future and self._is_used(space, subject, parts)
+            path, evidence = way(self.live, space, subject, through, self._differing(space, subject))
+            yield Change(NAME, "loosened", *where, through, gained, (), effective, path, evidence)
+
+    # Who ------------------------------------------------------------------------------------------------------------
+
+    def _present(self, space: Space, workload: str) -> Iterator[tuple[Direction, Piece, None]]:
+        for direction in DIRECTIONS:
+            pieces = [piece for one in space.classes if one.workload == workload and not one.node
+                      for piece in self._gained(space, one, direction)]  # fmt: skip
+            yield from ((direction, piece, None) for piece in gathered(pieces))
+
+    def _future(self, space: Space) -> Iterator[tuple[Direction, Piece, Any]]:
+        """Pods that a policy speaks of and that are not there: what is gained through something that nobody gained."""
+        before = self.baseline.spaces.get(space.name)
+        if before is not None and before.policies is space.policies and before.above is space.above:
+            return
+        present = {(direction, piece.through) for one in space.classes for direction in DIRECTIONS
+                   if not one.node for piece in self._gained(space, one, direction)}  # fmt: skip
+        known: list[tuple[Direction, Piece]] = []
+        for one, selector in _representatives(space, before):
+            for direction in DIRECTIONS:
+                for piece in self._gained(space, one, direction, present=False):
+                    if (direction, piece.through) not in present and (direction, piece) not in known:
+                        known.append((direction, piece))
+                        yield direction, piece, selector
+
+    # What -----------------------------------------------------------------------------------------------------------
+
+    def _gained(self, space: Space, one: Endpoint, direction: Direction, *, present: bool = True) -> list[Piece]:
+        """What a class is allowed and was not, or would not have been."""
+        place = space.name, direction, one.labels, one.named, present, one.workload
+        if place not in self._known:
+            self._known[place] = self._beyond(space, one, direction, present=present)
+        return self._known[place]
+
+    def _beyond(self, space: Space, one: Endpoint, direction: Direction, *, present: bool) -> list[Piece]:
+        profile = space.profile(one, direction)
+        if profile.broken:
+            return []
+        own = self._own(one)
+        found: list[Piece] = []
+        for views in self._agreed(space) or [[]]:
+            found += self._beyond_one(space, one, direction, own, views, present=present)
+        return gathered(found)
+
+    def _own(self, one: Endpoint) -> tuple[Space | None, list[Endpoint]]:
+        """The namespace as it was, and the classes of the workload in it; itself where the workload is new."""
+        before = self.baseline.spaces.get(one.namespace)
+        if before is None:
+            if one.namespace in self.peers or self.growth:
+                return None, []
+            return empty(self.baseline, self.live.spaces[one.namespace]), [one]
+        were = [other for other in before.classes if other.workload == one.workload and not other.node]
+        if not were and self.growth and one.workload:
+            return None, []
+        return before, were or [one]
+
+    def _agreed(self, space: Space) -> list[list[Space]]:
+        """The peers of a new namespace as if they were it; each must have been allowed what is allowed here."""
+        if space.name not in self._views:
+            made = [like(self.baseline, peer, space) for peer in self.peers.get(space.name, ())]
+            self._views[space.name] = list({_says(view): view for view in made}.values())
+        return [[view] for view in self._views[space.name]]
+
+    def _beyond_one(
+        self, space: Space, one: Endpoint, direction: Direction, own: tuple[Space | None, list[Endpoint]],
+        views: list[Space], *, present: bool,
+    ) -> list[Piece]:  # fmt: skip
+        before, were = own
+        sides = [(before, other) for other in were] if before is not None else []
+        sides += [(view, one) for view in views]
+        profile = space.profile(one, direction)
+        now = resolved(pieces_of(space, one, direction, present=present), self._labels_now)
+        if any(side.profile(other, direction).broken for side, other in sides):
+            return []
+        alike = any(
+            side.profile(other, direction).says == profile.says and (direction == "egress" or other.named == one.named)
+            for side, other in sides
+        )
+        was = [] if alike else [
+            piece for side, other in sides
+            for piece in resolved(pieces_of(side, other, direction, present=present), self._labels_before)
+        ]  # fmt: skip
+        found = [] if alike else subtracted(now, was, self._labels_before)
+        if self._moves and space.name in self._users:
+            was = was or [
+                piece for side, other in sides for piece in pieces_of(side, other, direction, present=present)
+            ]
+            now = pieces_of(space, one, direction, present=present)
+            found += subtracted(self._of_moved(now, was, direction, one), found, self._labels_now)
+        return found
+
+    def _labels_now(self, name: str) -> Mapping[str, str] | None:
+        space = self.live.spaces.get(name)
+        return space.labels if space else None
+
+    def _labels_before(self, name: str) -> Mapping[str, str] | None:
+        space = self.baseline.spaces.get(name) or self.live.spaces.get(name)
+        return space.labels if space else None
+
+    def _of_moved(self, now: list[Piece], was: list[Piece], direction: Direction, one: Endpoint) -> list[Piece]:
+        """What is gained with regard to namespaces and workloads that have other labels or port names than before."""
+        found: list[Piece] = []
+        for before, after in self._moves:  # a namespace comes before the workloads in it
+            end = after[0][1]
+            if not end.workload:
+                there = [[piece for each in side if (piece := within(each, end.namespace, seats[0][0]))]
+                         for side, seats in ((now, after), (was, before))]  # fmt: skip
+                found += subtracted(there[0], there[1])
+            elif end.workload != one.workload:
+                found += self._of_workload(now, was, before, after, direction, found)
+        return found
+
+    def _of_workload(
+        self, now: list[Piece], was: list[Piece], before: list[Seat], after: list[Seat], direction: Direction,
+        found: list[Piece],
+    ) -> Iterator[Piece]:  # fmt: skip
+        known = [*held(was, before, direction).values(), *held(found, after, direction).values()]
+        for through, ports in held(now, after, direction).items():
+            rest = ports.numbered
+            for other in known:
+                rest &= ~other.numbered
+            if rest:
+                yield Piece(Workload(after[0][1].workload), EVERYWHERE, Ports(rest), through)
+
+    # Around it ------------------------------------------------------------------------------------------------------
+
+    def _is_used(self, space: Space, subject: str, parts: Iterable[tuple[Direction, Piece, Any]]) -> bool:
+        """Whether somebody can use some of it today: addresses always can, pods when their own end allows it."""
+        classes = [one for one in space.classes if one.workload == subject]
+        return any(
+            not isinstance(piece.who, Term | Workload)
+            or any(ends(self.live).users(one, direction, piece, 1) for one in classes)
+            for direction, piece, _ in parts
+        )
+
+    def _differing(self, space: Space, subject: str) -> Iterator[Key]:
+        """The objects whose change may have made a gain, beside what it goes through."""
+        yield from self._changed(space)
+        for side in (self.live, self.baseline):
+            own = key_of(side.snapshot, subject)
+            if own is not None:
+                yield own
+        for _, now in self._moves if space.name in self._users else ():
+            moved = key_of(self.live.snapshot, now[0][1].workload)
+            yield moved or Key(NAMESPACES, "", now[0][1].namespace)
+
+    def _changed(self, space: Space) -> Iterator[Key]:
+        """The policies that differ and may select pods of a namespace."""
+        before = self.baseline.spaces.get(space.name)
+        sides = [{policy.key: policy for policy in (*side.policies, *side.above)} if side else {}
+                 for side in (before, space)]  # fmt: skip
+        for key in sorted(sides[0].keys() | sides[1].keys()):
+            if sides[0].get(key) is not sides[1].get(key):
+                yield key
+
+
+def way(
+    live: Connectivity, space: Space, subject: str, through: Through, differing: Iterable[Key] = ()
+) -> tuple[tuple[str, ...], tuple[Key, ...]]:
+    """The way there for people, and the objects whose change may have made it."""
+    carrier = next((policy.key for policy in (*space.policies, *space.above) if through_of(policy) == through), None)
+    own = key_of(live.snapshot, subject)
+    first = [key for key in (carrier, own) if key is not None]
+    evidence = dict.fromkeys([*first[:1], *differing, *first, Key(NAMESPACES, "", space.name)])
+    if carrier is not None:
+        return (named(carrier),), tuple(evidence)
+    return (f"the default: no policy isolates it for {through.name}",), tuple(evidence)
+
+
+def unreadable(policy: Policy) -> Gap:
+    """A policy that cannot be read, as a gap."""
+    return Gap(policy.key.resource, policy.key.namespace, "not modelled", f"{named(policy.key)}: {policy.error}")
+
+
+def _says(space: Space) -> tuple[str, ...]:
+    return tuple(sorted(repr(policy[1:]) for policy in space.policies))
+
+
+def pieces_of(space: Space, one: Endpoint, direction: Direction, *, present: bool = True) -> list[Piece]:
+    """What a class is allowed in a namespace, worked out once."""
+    profile = space.profile(one, direction)
+    place = "allowed", id(profile), one.named if direction == "ingress" else (), present, one.node
+    if place not in space.memo:
+        space.memo[place] = [] if one.node else allowed(profile, one, present=present)
+    found: list[Piece] = space.memo[place]
+    return found
+
+
+def held(pieces: Iterable[Piece], seats: Iterable[Seat], direction: Direction) -> dict[Through, Ports]:
+    """The ports that pieces allow to, or from, the classes of a workload, by what allows them."""
+    found: dict[Through, Ports] = {}
+    for labels, one in seats:
+        for piece in pieces:
+            if one.node or not has(piece, labels, dict(one.labels)):
+                continue
+            numbered = piece.ports.numbered
+            for name, protocol in piece.ports.named if direction == "egress" else ():
+                for its, number in one.port(name, protocol):
+                    numbered |= span(its, number, number)
+            found[piece.through] = joined_ports(found.get(piece.through, NO_PORTS), Ports(numbered))
+    return found
+
+
+def _representatives(space: Space, before: Space | None) -> Iterator[tuple[Endpoint, dict[str, Any]]]:
+    """Pods that policies of a namespace may select: one with no labels, and one for each selector in use."""
+    selectors: dict[str, Mapping[str, Any]] = {"{}": {}}
+    for side in (space, before):
+        for policy in (*side.policies, *side.above) if side else ():
+            selectors.setdefault(repr(policy.subject.pods), policy.subject.pods)
+    for selector in selectors.values():
+        labels = dict(selector.get("matchLabels") or {})
+        for one in selector.get("matchExpressions") or ():
+            if one["operator"] in ("In", "Exists"):
+                labels.setdefault(one["key"], (one.get("values") or ["…"])[0])
+        yield Endpoint("", space.name, tuple(sorted(labels.items())), (), False), dict(selector)

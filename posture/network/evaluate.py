@@ -1,0 +1,303 @@
+"""What may talk to what in a snapshot, namespace by namespace; an update makes only those anew that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from posture import selectors
+from posture.layer import Layer
+from posture.model import Changed, Key, Snapshot
+
+from . import cni
+from .connectivity import TIERS, Connectivity, Space, places_of, selects
+from .endpoints import NAME_LABEL, PODS, VOLATILE, WORKLOADS, Endpoint, folded
+from .opaque import OPAQUE, Opaque, opaques
+from .opaque import keys as labels_of
+from .policies import NETWORK_POLICIES, Pods, Policy, Rule, compiled
+
+NAMESPACES = "namespaces"
+_MEMBERS = (PODS, *WORKLOADS, NETWORK_POLICIES)
+READS = (*_MEMBERS, *TIERS, *OPAQUE)
+SETTING, DETECT = "podsByIp", "detect"
+
+
+def evaluate(snapshot: Snapshot, previous: Connectivity | None = None, changed: Iterable[Changed] = ()) -> Connectivity:
+    """What is possible. Without `previous` an update from nothing; the cost follows `changed`."""
+    if previous is None:
+        return _Update(snapshot, Connectivity(snapshot, Layer(), (), "unknown"), [*_all(snapshot)]).result()
+    return _Update(snapshot, previous, [change.key for change in changed]).result()
+
+
+def _all(snapshot: Snapshot) -> Iterator[Key]:
+    for resource in (NAMESPACES, *READS):
+        for namespace, name in snapshot.index.get(resource, {}):
+            yield Key(resource, namespace, name)
+
+
+def seeing(result: Connectivity, seen: frozenset[str]) -> Connectivity:
+    """A result whose classes some more volatile labels tell apart. Rare: policies seldom look at such labels."""
+    if seen <= result.seen:
+        return result
+    return _Update(result.snapshot, result, [], result.seen | seen).result()
+
+
+class _Update:
+    """One update: which namespaces have to be made anew, and the result with these."""
+
+    def __init__(
+        self, snapshot: Snapshot, previous: Connectivity, keys: Collection[Key], seen: frozenset[str] = frozenset()
+    ) -> None:
+        self.snapshot = snapshot
+        self.previous = previous
+        self.moved: dict[str, dict[Key, None]] = {}
+        for key in keys:
+            if key.resource in _MEMBERS:
+                self.moved.setdefault(key.namespace, {})[key] = None
+            elif key.resource == NAMESPACES:
+                self.moved.setdefault(key.name, {})
+        self.above = self._above([key for key in keys if key.resource in TIERS])
+        self.policies = {name: self._policies(name) for name in self.moved}
+        self.opaque: dict[str, list[Opaque]] = {}
+        for one in opaques(snapshot):
+            self.opaque.setdefault(one.namespace, []).append(one)
+        self.other = any(key.resource in OPAQUE for key in keys)
+        looked = (label for policies in (self.above, *self.policies.values()) for policy in policies
+                  for label in _labels(policy))  # fmt: skip
+        others = (label for found in self.opaque.values() for one in found for label in labels_of(one))
+        self.seen = previous.seen | seen | (VOLATILE & frozenset((*looked, *others)))
+
+    def _above(self, keys: Collection[Key]) -> tuple[Policy, ...]:
+        """The policies of the whole cluster; those whose objects did not change are the same objects as before."""
+        if not keys:
+            return self.previous.above
+        known = {policy.key: policy for policy in self.previous.above}
+        for key in keys:
+            content = self.snapshot.get(key)
+            known.pop(key, None)
+            if content is not None:
+                known[key] = compiled(key, content)
+        return tuple(known[key] for key in sorted(known))
+
+    def _policies(self, name: str) -> tuple[Policy, ...]:
+        space = self.previous.spaces.get(name)
+        known = {policy.key: policy for policy in space.policies} if space else {}
+        moved = [key for key in self.moved[name] if key.resource == NETWORK_POLICIES]
+        if space and not moved:
+            return space.policies
+        for key in moved:
+            content = self.snapshot.get(key)
+            known.pop(key, None)
+            if content is not None:
+                known[key] = compiled(key, content)
+        return tuple(known[key] for key in sorted(known))
+
+    def result(self) -> Connectivity:
+        """The namespaces that changed, made anew, above the others."""
+        before = self.previous.spaces
+        spaces: Layer[str, Space] = before.fork() if isinstance(before, Layer) else Layer(before)
+        anew: set[str] = set(self.moved)
+        if self.seen != self.previous.seen or self.other:
+            anew |= set(before)
+        if self.above is not self.previous.above:
+            anew |= set(self._below(before))
+        for name in anew:
+            space = self._space(name, before.get(name))
+            if space is not None:
+                spaces[name] = space
+            elif name in spaces:
+                del spaces[name]
+        settings = self.snapshot.settings or self.previous.snapshot.settings
+        by_ip = cni.detected(self.snapshot) if settings.get(SETTING, DETECT) == DETECT else settings[SETTING]
+        found = Connectivity(self.snapshot, spaces, self.above, by_ip, self.seen)  # type: ignore[arg-type]
+        return replace(found, touched=frozenset(_touched(self.previous, found, anew)))
+
+    def _below(self, spaces: Mapping[str, Space]) -> Iterator[str]:
+        """The namespaces that a policy of the cluster may select which is new, gone or another than before."""
+        old, new = ({id(policy): policy for policy in side} for side in (self.previous.above, self.above))
+        different = [policy for side, other in ((old, new), (new, old)) for mark, policy in side.items()
+                     if mark not in other]  # fmt: skip
+        for name, space in spaces.items():
+            if any(_above(policy, space.labels) for policy in different):
+                yield name
+
+    def _space(self, name: str, old: Space | None) -> Space | None:
+        """A namespace as it is now; None for one that is gone with all that was in it."""
+        moved = self.moved.get(name, {})
+        names = dict.fromkeys(old.names) if old else {}
+        for key in moved:
+            names.pop(key, None)
+            if self.snapshot.entry(key) is not None:
+                names[key] = None
+        own = self.snapshot.get(Key(NAMESPACES, "", name))
+        if own is None and not names:
+            return None
+        labels = {**((own or {}).get("labels") or {}), NAME_LABEL: name}
+        above = tuple(policy for policy in self.above if _above(policy, labels))
+        policies = self.policies.get(name, old.policies if old else ())
+        if old and self.seen == self.previous.seen and all(key.resource == NETWORK_POLICIES for key in moved):
+            classes, pods = old.classes, old.pods
+        else:
+            keys = (key for key in names if key.resource != NETWORK_POLICIES)
+            classes, pods = folded(self.snapshot, keys, self.seen)
+        opaque = (*self.opaque.get("", ()), *self.opaque.get(name, ()))
+        return Space(name, labels, tuple(names), policies, above, classes, pods, opaque)
+
+
+def _above(policy: Policy, labels: Mapping[str, str]) -> bool:
+    """Whether a policy of the cluster may select pods in a namespace of some labels."""
+    return policy.subject.namespaces is not None and selectors.matches(policy.subject.namespaces, labels)
+
+
+def _labels(policy: Policy) -> Iterator[str]:
+    """The labels of pods that a policy looks at."""
+    yield from _keys(policy.subject.pods)
+    for rule in (*(policy.ingress or ()), *(policy.egress or ())):
+        for peer in rule.peers or ():
+            if isinstance(peer, Pods):
+                yield from _keys(peer.pods)
+
+
+def _keys(selector: Mapping[str, Any]) -> Iterator[str]:
+    yield from selector.get("matchLabels") or ()
+    yield from (one["key"] for one in selector.get("matchExpressions") or ())
+
+
+# What an update may have changed elsewhere --------------------------------------------------------------------------
+
+
+type Seat = tuple[Mapping[str, str], Endpoint]
+"""the labels of a namespace, and a class in it"""
+
+
+def _touched(before: Connectivity, after: Connectivity, anew: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The places of the namespaces that were made anew, and those whose policies name what has other labels now."""
+    moved: list[tuple[list[Seat], list[Seat]]] = []
+    for name in anew:
+        sides = [side.spaces.get(name) for side in (before, after)]
+        for space in sides:
+            if space is not None:
+                yield from places_of(space)
+        if before.spaces:
+            moved += moves(*sides)
+    if moved:
+        for name in users(before, moved) | users(after, moved):
+            if name in after.spaces:
+                yield from places_of(after.spaces[name])
+
+
+def moves(old: Space | None, new: Space | None) -> Iterator[tuple[list[Seat], list[Seat]]]:
+    """The workloads that are on both sides and look another way to policies: their classes before and after.
+
+    A namespace with other labels is one for itself, with a class that is no workload's: all pods that it may get.
+    """
+    if old is None or new is None or (old.classes is new.classes and old.labels == new.labels):
+        return
+    if old.labels != new.labels:
+        anyone = Endpoint("", new.name, (), (), False)
+        yield [(old.labels, anyone)], [(new.labels, anyone)]
+    elif [one.what for one in old.classes] == [one.what for one in new.classes]:
+        return
+    sides: tuple[dict[str, list[Seat]], dict[str, list[Seat]]] = ({}, {})
+    for space, found in zip((old, new), sides, strict=True):
+        for one in space.classes:
+            found.setdefault(one.workload, []).append((space.labels, one))
+    for workload, was in sides[0].items():
+        now = sides[1].get(workload)
+        if now and [(labels, one.what) for labels, one in was] != [(labels, one.what) for labels, one in now]:
+            yield was, now
+
+
+def users(result: Connectivity, moved: Iterable[tuple[list[Seat], list[Seat]]]) -> frozenset[str]:
+    """The namespaces with a policy that names some of these workloads now and did not before, or the reverse."""
+    found: set[str] = set()
+    given = [*moved]
+    for peer, names in far(result):
+        for was, now in given:
+            picked = [{(one.named, one.node) for labels, one in side if _picks(peer, one, labels)}
+                      for side in (was, now)]  # fmt: skip
+            if picked[0] != picked[1]:
+                found |= names
+                break
+    return frozenset(found)
+
+
+def _picks(peer: Pods, one: Endpoint, labels: Mapping[str, str]) -> bool:
+    """Whether a peer may be a class; of a class that is no workload's only the namespace is known."""
+    return selectors.matches(peer.namespaces, labels) if not one.workload else selects(peer, one, labels)
+
+
+def far(result: Connectivity) -> Collection[tuple[Pods, frozenset[str]]]:
+    """The peers that may be pods of other namespaces, each with the namespaces whose pods they speak to or of."""
+    memo = result.__dict__.get("_far")
+    if memo is None:
+        found: dict[str, tuple[Pods, set[str]]] = {}
+        for space in result.spaces.values():
+            for text, peer in _far(space).items():
+                if text in found:
+                    found[text][1].add(space.name)
+                else:
+                    found[text] = peer, {space.name}
+        memo = result.__dict__["_far"] = [(peer, frozenset(names)) for peer, names in found.values()]
+    return memo
+
+
+def _far(space: Space) -> Mapping[str, Pods]:
+    memo = space.memo.get("far")
+    if memo is None:
+        memo = space.memo["far"] = {
+            repr(peer): peer
+            for policy in (*space.policies, *space.above)
+            for rule in (*(policy.ingress or ()), *(policy.egress or ()))
+            for peer in ((EVERYONE,) if rule.peers is None else rule.peers)
+            if isinstance(peer, Pods) and peer.namespaces is not None
+        }
+    return memo
+
+
+EVERYONE = Pods("", {}, {})
+
+
+# Namespaces that are not there --------------------------------------------------------------------------------------
+
+
+def empty(result: Connectivity, other: Space) -> Space:
+    """A namespace of another result as one would be here: without policies of its own."""
+    above = tuple(policy for policy in result.above if _above(policy, other.labels))
+    return Space(other.name, other.labels, (), (), above, (), {})
+
+
+def like(result: Connectivity, peer: str, other: Space) -> Space:
+    """A namespace of another result with the policies that a namespace has here."""
+    space = result.spaces.get(peer)
+    if space is None:
+        return empty(result, other)
+    policies = tuple(_renamed(policy, peer, other.name) for policy in space.policies)
+    above = tuple(policy for policy in result.above if _above(policy, other.labels))
+    return Space(other.name, other.labels, (), policies, above, (), {})
+
+
+def _renamed(policy: Policy, old: str, new: str) -> Policy:
+    """A NetworkPolicy as if it were in another namespace, also where it names its own."""
+
+    def pods(given: Pods) -> Pods:
+        if given.namespaces is None:
+            return given._replace(namespace=new if given.namespace == old else given.namespace)
+        labels = given.namespaces.get("matchLabels") or {}
+        if labels.get(NAME_LABEL) != old:
+            return given
+        return given._replace(namespaces={**given.namespaces, "matchLabels": {**labels, NAME_LABEL: new}})
+
+    def rules(given: tuple[Rule, ...] | None) -> tuple[Rule, ...] | None:
+        return given and tuple(
+            rule._replace(
+                peers=rule.peers and tuple(pods(peer) if isinstance(peer, Pods) else peer for peer in rule.peers)
+            )
+            for rule in given
+        )
+
+    return policy._replace(
+        key=policy.key._replace(namespace=new), subject=pods(policy.subject), ingress=rules(policy.ingress),
+        egress=rules(policy.egress),
+    )  # fmt: skip
