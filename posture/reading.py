@@ -54,9 +54,15 @@ def folder(paths: Sequence[str | Path], config: Config) -> Source:
 def snapshot_of(source: Source, shipped: Shipped, *, offline: bool, version: Version | None = None) -> Snapshot:
     """Read a source into memory. A folder (`offline`) gets what a running cluster would have added."""
     held = Held()
-    snapshot = collect(source, lambda _: None, held.put, held)
+    snapshot = unevaluated(collect(source, lambda _: None, held.put, held))
     snapshot = replace(snapshot, version=snapshot.version or version)
     return completed(snapshot, shipped, held.put) if offline else snapshot
+
+
+def unevaluated(snapshot: Snapshot) -> Snapshot:
+    """A snapshot that was just read with the gaps of what was read and cannot be evaluated."""
+    more = tuple(gap for domain in DOMAINS for gap in domain.gaps(snapshot))
+    return replace(snapshot, gaps=(*snapshot.gaps, *more)) if more else snapshot
 
 
 def completed(snapshot: Snapshot, shipped: Shipped, put: Callable[[Bodies], None]) -> Snapshot:

@@ -117,7 +117,8 @@ def _judged(
     agreed = agreed_of(store, snapshot, approved, inputs)
     history = History(findings.current(store, cluster), lambda mark: findings.known(store, cluster, mark), last)
     judgement = judge(snapshot, agreed, history, inputs.rules, now)
-    unknown = len(judgement.outcome.doubts) + len(judgement.unknown)
+    doubts = [*judgement.outcome.doubts.values(), *(one.gap for one in judgement.unknown)]
+    unknown = sum(gap.reason != "not modelled" for gap in doubts)
     return judgement.outcome, Counter(standing=len(judgement.standing), unknown=unknown)
 
 
@@ -147,7 +148,7 @@ def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tup
         snapshots.put(store, bodies)
 
     contents = Contents(store)
-    snapshot = collect(source, lambda facts: known(facts).snapshot, put, contents)
+    snapshot = reading.unevaluated(collect(source, lambda facts: known(facts).snapshot, put, contents))
     before = known(source.facts)
     _refuse_taken_name(store, before.snapshot.cluster, request.cluster or source.facts.name)
     snapshot = replace(snapshot, cluster=before.snapshot.cluster, version=snapshot.version or request.version)

@@ -88,7 +88,12 @@ def export(cluster: str, db: str | None, config_path: Path | None) -> int:
             raise UsageError("there is no baseline yet", "`posture baseline approve` makes one")
         snapshot = baselines.snapshot(store, approved)
         kinds = [kind for kind in pipeline.JUDGED if kind in BY_NAME]
-        objects = [row for kind in kinds for row in sorted(snapshot.objects(kind), key=lambda row: row[0])]
+        objects = [
+            (key, content)
+            for kind in kinds
+            for key, content in sorted(snapshot.objects(kind), key=lambda row: row[0])
+            if not any(owner.get("controller") for owner in content.get("ownerReferences") or ())
+        ]  # what others make again does not belong into Git
         printer.yaml_documents([manifest(key, content) for key, content in objects])
     return OK
 

@@ -69,7 +69,8 @@ def diff(
     limit = SEVERITIES.index(fail_on)
     if any(one.change.direction == "loosened" and SEVERITIES.index(one.severity) <= limit for one in found.differences):
         return DRIFT
-    return CANNOT_JUDGE if found.unknown or any(is_missing(gap) for _, gap in gaps) else OK
+    unknown = any(one.gap.reason != "not modelled" for one in found.unknown)
+    return CANNOT_JUDGE if unknown or any(is_missing(gap) for _, gap in gaps) else OK
 
 
 def _document(found: Diff, gaps: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -228,7 +228,7 @@ class Yardstick:
         spoken = {scope for scopes, _ in self.bounds for scope in scopes}
         if not self.approved and scope not in spoken:
             return False  # nobody agreed to anything: a check that does not hold any more is all there was
-        held = self.domain.compare(self._nothing(live), live, None, [(subject, scope)]).changes
+        held = self.domain.compare(self._nothing(live), live, None, [(subject, scope)], growth=True).changes
         mine = (change for change in held if change.where == (subject, scope, through))
         return any(not self.domain.beyond(gained, change.gained) for change in mine)
 

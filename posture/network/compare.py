@@ -19,7 +19,7 @@ from .allowed import allowed, through_of
 from .balance import weighed
 from .connectivity import TIERS, Connectivity, Space, places_of
 from .effect import ends
-from .endpoints import Endpoint, key_of
+from .endpoints import PODS, WORKLOADS, Endpoint, key_of
 from .evaluate import NAMESPACES, Seat, empty, like, moves, seeing, users
 from .opaque import OPAQUE
 from .policies import DIRECTIONS, NETWORK_POLICIES, Direction, Policy, Ports
@@ -47,9 +47,12 @@ def doubt(
 
     Who is at the other end is no matter: what policies say of pods that were not read is known all the same.
     """
-    del subject, through
+    del through
     snapshot = result.snapshot
-    for resource, namespace in ((NETWORK_POLICIES, scope), *((tier, "") for tier in TIERS)):
+    wanted = [(NETWORK_POLICIES, scope), *((tier, "") for tier in TIERS)]
+    if not subject.startswith(_NAMESPACE):  # it may be there, and not have been read
+        wanted += [(resource, scope) for resource in (PODS, *WORKLOADS)]
+    for resource, namespace in wanted:
         gap = snapshot.gap(resource, namespace)
         if gap is None:
             continue

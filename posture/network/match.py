@@ -68,8 +68,8 @@ def _reaches_namespace(asked: Asked, name: str) -> bool:
     return isinstance(who, Term) and bool(labels) and holds(Term(who.part(pods=False)), labels, {})
 
 
-def _of_namespace(name: str) -> Holds:
-    return lambda asked: asked.space.name != name and _reaches_namespace(asked, name)
+def _of_namespaces(names: Iterable[str]) -> Holds:
+    return lambda asked: any(asked.space.name != name and _reaches_namespace(asked, name) for name in names)
 
 
 def _other_tenant(keys: list[str]) -> Holds:
@@ -155,7 +155,8 @@ def _condition(given: Mapping[str, Any]) -> Holds:
         parts.append(lambda asked: not _none(without_ports(asked.piece.ports, ports["portsBeyond"])))
     plain = {"world": _world, "everyNamespace": _every_namespace, "apiServer": _api_server}
     parts += [holds_for for field, holds_for in plain.items() if given.get(field)]
-    parts += [_of_namespace(name) for name in given.get("peerNamespaces", ())]
+    if "peerNamespaces" in given:
+        parts.append(_of_namespaces(given["peerNamespaces"]))
     if "otherTenant" in given:
         parts.append(_other_tenant(given["otherTenant"]))
     if "addressesBeyondDeclared" in given:
