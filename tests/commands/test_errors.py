@@ -41,7 +41,7 @@ def refused(*args: str, code: int = USAGE) -> tuple[str, str]:
     ("findings show", "Missing argument 'ID…'.", "`posture findings show --help`"),
     ("findings list --severity worst", "Invalid value for '--severity': 'worst' is not one of", "--help`"),
     ("findings list --status gone", "Invalid value for '--status': 'gone' is not one of", "--help`"),
-    ("findings list --domain none", "Invalid value for '--domain': 'none' is not 'rbac'", "--help`"),
+    ("findings list --domain none", "Invalid value for '--domain': 'none' is not one of 'rbac', 'network'", "--help`"),
     ("report -o sarif", "Invalid value for '-o' / '--output': 'sarif' is not one of", "`posture report --help`"),
     ("scan --from none", "there is no file or folder none", "name a manifest"),
     ("scan --from ''", "the path is empty", "name a manifest"),

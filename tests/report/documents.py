@@ -21,6 +21,7 @@ from posture.scan import Request, Scanned
 from posture.store import MEMORY, Store, findings, open_store
 from posture.store.decisions import Deed
 from tests.generator.history import DAYS, FOLDER
+from tests.generator.network import network_policy
 from tests.generator.objects import (
     Object,
     account,
@@ -136,6 +137,7 @@ def managed(one: Object, manager: str) -> Object:
 AGREED = [
     *(namespace(name, team=f"{name}-team") for name in ("pay", "web", "lab")),
     service_account("pay", "cloud"),
+    network_policy("web", "closed", podSelector={}, policyTypes=["Ingress"]),
     *discovery(("things", "example.com", True)),
 ]
 DRIFT = {
@@ -154,6 +156,13 @@ DRIFT = {
         *(binding(f"urls{number}", "ClusterRole/urls", user(f"u{number}")) for number in range(22)),
         role("broad", rule([f"v{number}" for number in range(1001)], "things", "example.com")),
         binding("broad", "ClusterRole/broad", user("ann")),
+        network_policy(
+            "web",
+            "later",
+            podSelector={"matchLabels": {"app": "later"}},
+            policyTypes=["Ingress"],
+            ingress=[{"from": [{"namespaceSelector": {}}]}],
+        ),
     ],
 }
 """What was granted after the approval, by what becomes of it."""

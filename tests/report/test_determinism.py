@@ -139,8 +139,8 @@ class Cluster:
             namespace("pay", team="pay-team"),
             role("debug", rule("get", "secrets"), namespace="pay"),
             binding("debug", "Role/debug", account("pay", "api"), namespace="pay"),
-            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "api", "namespace": "pay"},
-             "spec": {"containers": [{"name": "api", "image": "api:1"}]}},
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "pay"},
+             "spec": {"type": "ClusterIP"}},
         ]  # fmt: skip
         self.gaps: list[Gap] = []
         self.version = Version(1, 35)
@@ -231,9 +231,13 @@ def other_peers(cluster: Cluster) -> None:
     cluster.config = replace(cluster.config, peer_labels=("team",))
 
 
+def other_network(cluster: Cluster) -> None:
+    cluster.config = replace(cluster.config, pods_by_ip="yes")
+
+
 @pytest.mark.parametrize("change", [
     other_objects, other_label, fewer_objects, other_gaps, other_version, other_check, no_checks, other_baseline_file,
-    other_approval, other_owners, other_growth, other_peers,
+    other_approval, other_owners, other_growth, other_peers, other_network,
 ], ids=lambda change: change.__name__)  # fmt: skip
 def test_what_is_judged_with_changed(cluster: Cluster, change: Callable[[Cluster], None]) -> None:
     """Objects, gaps, version, checks, baselines, owners and settings: a change of any leads to one judgement."""
@@ -257,8 +261,8 @@ def nothing(_: Cluster) -> None:
     """Another day."""
 
 
-def other_pod(cluster: Cluster) -> None:
-    cluster.objects[3]["spec"]["containers"][0]["image"] = "api:2"
+def other_service(cluster: Cluster) -> None:
+    cluster.objects[3]["spec"]["type"] = "NodePort"
 
 
 def other_metadata(cluster: Cluster) -> None:
@@ -278,7 +282,7 @@ def other_database_path(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("change", [
-    nothing, other_pod, other_metadata, other_order, a_decision, other_database_path,
+    nothing, other_service, other_metadata, other_order, a_decision, other_database_path,
 ], ids=lambda change: change.__name__)  # fmt: skip
 def test_what_nothing_is_judged_by_changed(cluster: Cluster, change: Callable[[Cluster], None]) -> None:
     """Stored findings stand, and nothing is evaluated; what differs is stored all the same."""

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from posture import model
+from posture.network.policies import DIRECTIONS
 from posture.resources import schema as shipped
 from tests.report.documents import Document, of_everything, of_nothing, of_random_clusters, of_the_demo
 
@@ -143,6 +144,7 @@ def test_its_words_are_the_models() -> None:
         "severity": set(model.SEVERITIES),
         "status": set(get_args(model.Status.__value__)),
         "finding.presence": set(get_args(model.Presence.__value__)),
+        "permission.direction": set(DIRECTIONS),
         "finding.mark": set(get_args(model.Mark.__value__)),
         "decision.action": set(get_args(model.Action.__value__)) - {"assigned"},  # it is no decision about a finding
         "gap.reason": set(get_args(model.GapReason.__value__)),
