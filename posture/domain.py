@@ -33,8 +33,6 @@ class Domain(Protocol):
     NAME: str
     READS: tuple[str, ...]
     """The kinds without which it cannot judge."""
-    BOUNDS: frozenset[str]
-    """A baseline file that bounds namespaces says nothing of the domain unless it holds one of these; of all: any."""
 
     def evaluate(self, snapshot: Snapshot, previous: Any = None, changed: Iterable[Changed] = ()) -> Any:
         """What is possible. Without `previous` an update from nothing; the cost follows `changed`."""
@@ -81,6 +79,9 @@ class Domain(Protocol):
 
     def evidence(self, live: Any, change: Change) -> tuple[Key, ...]:
         """The objects whose change may have made a gain."""
+
+    def speaks(self, keys: Collection[Key]) -> bool:
+        """Whether a baseline file that holds these objects bounds what this domain finds."""
 
     def gaps(self, snapshot: Snapshot) -> Iterable[Gap]:
         """What was read and cannot be evaluated."""

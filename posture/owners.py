@@ -89,7 +89,7 @@ class Owners:
         told = set(rule.tell if rule else ())
         if claimed:  # whoever may write the object could have named that origin
             told |= {self.platform, self.team(snapshot, namespace)[0]}
-        for place in (asked.scope, asked.subject.removeprefix("serviceaccount:").partition("/")[0]):
+        for place in (asked.scope, asked.subject.partition(":")[2].partition("/")[0]):
             told.add(self.team(snapshot, place)[0])
         return Owner(name, why, unowned, tuple(sorted(told - {"", name})))
 

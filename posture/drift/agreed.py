@@ -136,8 +136,7 @@ class Yardstick:
         self.bounds: list[tuple[frozenset[str], Any]] = []
         for bound in agreed.bounds:
             scopes = bound.scopes(snapshot)
-            speaks = not domain.BOUNDS or any(key.resource in domain.BOUNDS for key, _ in bound.objects)
-            if scopes and speaks:
+            if scopes and domain.speaks([key for key, _ in bound.objects]):
                 self.bounds.append((scopes, domain.evaluate(bound.over(base, scopes, namespaced, agreed.shipped))))
 
     def _near(self, live: Any, snapshot: Snapshot) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from posture.model import Content, Gap, Key, Snapshot
 
@@ -17,8 +17,10 @@ from .policies import compiled
 from .sentences import sentence
 from .units import beyond, permissions
 
-BOUNDS = frozenset(POLICIES)
-"""A baseline file that holds none of these says nothing of this domain."""
+
+def speaks(keys: Collection[Key]) -> bool:
+    """Whether a baseline file that holds these objects bounds connections: one without a policy isolates nothing."""
+    return any(key.resource in POLICIES for key in keys)
 
 
 def completed(
@@ -58,7 +60,6 @@ def gaps(snapshot: Snapshot) -> Iterable[Gap]:
 
 
 __all__ = [
-    "BOUNDS",
     "NAME",
     "READS",
     "Connectivity",
@@ -80,6 +81,7 @@ __all__ = [
     "restored",
     "sentence",
     "settle",
+    "speaks",
     "stakeholders",
     "upgraded",
     "weighed",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from posture.model import Gap, Snapshot, Unit
+from posture.model import Gap, Key, Snapshot, Unit
 
 from .aggregate import settle
 from .compare import NAME, compare, doubt, named
@@ -16,8 +16,10 @@ from .offline import completed
 from .rules import from_units, minus, permissions, units
 from .sentences import sentence
 
-BOUNDS: frozenset[str] = frozenset()
-"""Every baseline file speaks of this domain: one without a role grants nothing."""
+
+def speaks(keys: Collection[Key]) -> bool:
+    """Whether a baseline file that holds these objects bounds grants: an empty one lets nothing be granted."""
+    return not keys or any(key.resource in READS for key in keys)
 
 
 def gaps(snapshot: Snapshot) -> Iterable[Gap]:
@@ -32,7 +34,6 @@ def beyond(given: tuple[Unit, ...], recorded: tuple[Unit, ...]) -> tuple[Unit, .
 
 
 __all__ = [
-    "BOUNDS",
     "NAME",
     "READS",
     "Access",
@@ -54,6 +55,7 @@ __all__ = [
     "restored",
     "sentence",
     "settle",
+    "speaks",
     "stakeholders",
     "upgraded",
 ]
