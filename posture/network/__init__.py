@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from posture.model import Content, Gap, Key, Snapshot
+from posture.model import Content, Key, Snapshot
 
 from .balance import weighed
-from .compare import NAME, compare, doubt, named, unreadable
+from .compare import NAME, compare, doubt, named
 from .connectivity import POLICIES, Connectivity
 from .edits import agreed, edits, evidence, settle, stakeholders
 from .evaluate import READS, evaluate
+from .gaps import gaps
 from .match import Matcher, as_change, match, reasons
-from .opaque import OPAQUE
-from .policies import compiled
 from .sentences import sentence
 from .units import beyond, permissions
 
@@ -41,22 +40,6 @@ def restored(snapshot: Snapshot, shipped: Iterable[tuple[Key, Content]]) -> Snap
     """The cluster itself: Kubernetes ships no policies."""
     del shipped
     return snapshot
-
-
-def gaps(snapshot: Snapshot) -> Iterable[Gap]:
-    """What was read and cannot be evaluated: policies of other makers, by namespace, and policies that are broken."""
-    for resource in sorted(OPAQUE):
-        places: dict[str, int] = {}
-        for key, _ in snapshot.objects(resource):
-            places[key.namespace] = places.get(key.namespace, 0) + 1
-        if places:
-            what = f"{sum(places.values())} read in {len(places)} places and not evaluated: what they select is unknown"
-            yield Gap(resource, "", "not modelled", what)
-    for resource in POLICIES:
-        for key, content in snapshot.objects(resource):
-            policy = compiled(key, content)
-            if policy.error:
-                yield unreadable(policy)
 
 
 __all__ = [

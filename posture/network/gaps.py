@@ -1,0 +1,54 @@
+"""What was read and cannot be evaluated, so that nothing is ever left out without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from posture.kinds import BY_NAME
+from posture.model import Gap, Snapshot
+from posture.text import count, listed
+
+from .compare import named, unreadable
+from .connectivity import POLICIES, TIERS
+from .opaque import OPAQUE
+from .policies import Policy, Unsure, compiled
+
+
+def gaps(snapshot: Snapshot) -> Iterator[Gap]:
+    """Policies of other makers, policies that cannot be read, and what those that can be read leave open."""
+    for resource in sorted(OPAQUE):
+        found = sorted(snapshot.index.get(resource, {}))
+        if found:
+            kind = BY_NAME[resource].kind
+            names = listed([f"{namespace}/{name}" if namespace else name for namespace, name in found], 3)
+            text = f"{count(len(found), kind)} ({names}): what they select is unknown, changes are seen"
+            yield Gap(resource, "", "not modelled", text)
+    every = [compiled(key, content) for resource in POLICIES for key, content in snapshot.objects(resource)]
+    yield from (unreadable(policy) for policy in every if policy.error)
+    above = sorted((policy for policy in every if policy.key.resource in TIERS and not policy.error),
+                   key=lambda policy: policy.key)  # fmt: skip
+    yield from _unsure(above)
+    yield from _equal(above)
+
+
+def _unsure(policies: Sequence[Policy]) -> Iterator[Gap]:
+    """Peers whose addresses the cluster's objects do not say."""
+    for policy in policies:
+        what = sorted({peer.what for rule in policy.egress or () for peer in rule.peers or ()
+                       if isinstance(peer, Unsure)})  # fmt: skip
+        if what:
+            text = f"{named(policy.key)}: which addresses its {listed(what)} have is not known"
+            yield Gap(policy.key.resource, "", "not modelled", text)
+
+
+def _equal(policies: Sequence[Policy]) -> Iterator[Gap]:
+    """Priorities that several policies of one tier have: where both match, any may be first."""
+    places: dict[tuple[str, int], list[Policy]] = {}
+    for policy in policies:
+        if policy.key.resource != POLICIES[-1]:  # of the BaselineAdminNetworkPolicy there is one, without a priority
+            places.setdefault((policy.tier, policy.priority), []).append(policy)
+    for (tier, priority), equal in sorted(places.items()):
+        if len(equal) > 1:
+            names = listed([named(policy.key) for policy in equal], 3)
+            text = f"{names} have priority {priority} in the {tier.capitalize()} tier: which is first is not known"
+            yield Gap(equal[0].key.resource, "", "not modelled", text)
