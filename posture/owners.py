@@ -17,6 +17,7 @@ from typing import NamedTuple
 from posture.kinds import BY_NAME
 from posture.model import CLUSTER_SCOPE, Cause, Change, Content, Key, Owner, Snapshot
 
+_NAMESPACED = frozenset({"serviceaccount", "workload", "namespace"})
 TEAM_LABELS = ("team", "owner", "a8r.io/owner", "dt.owner", "greenhouse.sap/owned-by", "app.kubernetes.io/part-of")
 type Stakeholders = Callable[[Key], frozenset[str] | None]
 """The namespaces of all subjects of an object; None when one of them lives in no namespace."""
@@ -89,7 +90,8 @@ class Owners:
         told = set(rule.tell if rule else ())
         if claimed:  # whoever may write the object could have named that origin
             told |= {self.platform, self.team(snapshot, namespace)[0]}
-        for place in (asked.scope, asked.subject.partition(":")[2].partition("/")[0]):
+        kind, _, whole = asked.subject.partition(":")
+        for place in (asked.scope, whole.partition("/")[0] if kind in _NAMESPACED else ""):
             told.add(self.team(snapshot, place)[0])
         return Owner(name, why, unowned, tuple(sorted(told - {"", name})))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from posture.collect import api_resource, network_policy
+from posture.collect import api_resource, network_policy, pod
 from posture.collect.manifest import Document
 from posture.kinds import API_RESOURCES, BY_KIND, BY_NAME, KINDS, OWN_GROUPS, RBAC, Kind
 from posture.text import visible
@@ -137,6 +137,9 @@ def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
             return f"{field} is not a list of mappings"
     if kind.name == _NETWORK_POLICIES:
         return network_policy.refused(raw.get("spec"))
+    wrong = pod.misshapen(kind, raw)
+    if wrong:
+        return wrong
     return _refused(kind, raw) if kind.kind in ("RoleBinding", "ClusterRoleBinding") else ""
 
 

@@ -1,0 +1,88 @@
+"""The shapes of pods and pod templates in files: what the API server would refuse of the fields that are judged.
+
+Source: k8s.io/api/core/v1 types.go for the types, pkg/apis/core/validation validateContainerPorts for ports. null is
+absent, as the server reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from posture.kinds import Kind
+
+
+class Leaf(NamedTuple):
+    """A value that is no mapping or list: what it must be, in words and as a test."""
+
+    what: str
+    holds: Callable[[Any], bool]
+
+
+class Texts(NamedTuple):
+    """A mapping from text to text."""
+
+
+class Every(NamedTuple):
+    """A list, each item of one shape."""
+
+    item: Any
+
+
+TEXT = Leaf("a string", lambda value: isinstance(value, str))
+TRUTH = Leaf("true or false", lambda value: isinstance(value, bool))
+PORT = Leaf("a port", lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536)
+PROTOCOL = Leaf("TCP, UDP or SCTP", lambda value: value in ("TCP", "UDP", "SCTP"))
+CONTAINER = {
+    "name": TEXT,
+    "image": TEXT,
+    "restartPolicy": TEXT,
+    "ports": Every({"name": TEXT, "containerPort": PORT, "protocol": PROTOCOL}),
+    "env": Every({"name": TEXT}),
+}
+POD_SPEC = {
+    "hostNetwork": TRUTH,
+    "serviceAccountName": TEXT,
+    "containers": Every(CONTAINER),
+    "initContainers": Every(CONTAINER),
+    "ephemeralContainers": Every(CONTAINER),
+}
+ADDRESSES = Every({"ip": TEXT})
+LABELS = {"labels": Texts()}
+METADATA = {
+    **LABELS,
+    "ownerReferences": Every({"apiVersion": TEXT, "kind": TEXT, "name": TEXT, "controller": TRUTH}),
+}
+STATUS = {"phase": TEXT, "hostIP": TEXT, "hostIPs": ADDRESSES, "podIPs": ADDRESSES}
+
+
+def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
+    """What is wrong with a pod, with what makes pods, or with anybody's owner references; "" when nothing."""
+    shape: dict[str, Any] = {"metadata": METADATA}
+    if kind.name == "pods":
+        shape |= {"spec": POD_SPEC, "status": STATUS}
+    elif kind.pod_spec:
+        made: Any = {"metadata": LABELS, "spec": POD_SPEC}
+        for part in reversed(kind.pod_spec.split(".")[:-1]):
+            made = {part: made}
+        shape |= made
+    return _wrong(shape, raw, "")
+
+
+def _wrong(shape: Any, value: Any, path: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(shape, Leaf):
+        return "" if shape.holds(value) else f"{path} is not {shape.what}"
+    if isinstance(shape, Every):
+        if not isinstance(value, list):
+            return f"{path} is not a list"
+        found = (f"{path}[{number}] is null" if item is None else _wrong(shape.item, item, f"{path}[{number}]")
+                 for number, item in enumerate(value))  # fmt: skip
+        return next((wrong for wrong in found if wrong), "")
+    if not isinstance(value, dict):
+        return f"{path} is not a mapping"
+    if isinstance(shape, Texts):
+        return "" if all(isinstance(text, str) for text in value.values()) else f"{path} is not a map of strings"
+    parts = (_wrong(below, value.get(field), f"{path}.{field}".lstrip(".")) for field, below in shape.items())
+    return next((wrong for wrong in parts if wrong), "")
