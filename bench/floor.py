@@ -1,15 +1,18 @@
-"""The floor: the same client, pages and decoder as `posture scan`, and nothing else."""
+"""The floor: the same client or parser, pages and decoder as posture itself, and nothing else."""
 
 from __future__ import annotations
 
-from posture import sources
+import sys
+
+from posture import reading, sources
 from posture.collect import Page
+from posture.config import Config
 
 
-def main() -> None:
-    """Read every kind of the current context and count what came."""
-    source = sources.live(sources.Cluster())
-    print(sum(len(event.items) for event in source.events() if isinstance(event, Page)))
+def main(paths: list[str]) -> None:
+    """Read every kind of the current context, or folders of manifests, and count what came."""
+    found = [reading.folder([path], Config()) for path in paths] or [sources.live(sources.Cluster())]
+    print(sum(len(event.items) for source in found for event in source.events() if isinstance(event, Page)))
 
 
-main()
+main(sys.argv[1:])

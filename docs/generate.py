@@ -20,6 +20,7 @@ import yaml
 
 from posture import cli, errors
 from posture.model import SEVERITIES
+from posture.pipeline import DOMAINS
 
 ROOT = Path(__file__).parents[1]
 QUOTING = ("README.md", "docs/semantics.md")
@@ -44,6 +45,7 @@ ENVIRONMENT = {
     "NO_COLOR": "no colours",
     "COLUMNS": "the width of the output, also where it is no terminal",
 }
+DOMAIN = {"rbac": "What may be done (rbac)", "network": "What may be sent and received (network)"}
 HEAD = "<!-- Written by `make docs`. Edit what it is made from, not this file. -->\n\n"
 
 
@@ -130,7 +132,9 @@ def anchor(heading: str) -> str:
 def checks() -> list[dict[str, Any]]:
     """Every shipped check, gravest first."""
     found = [
-        yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "checks" / "rbac").glob("*.yaml"))
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+        for domain in DOMAINS
+        for path in (ROOT / "checks" / domain.NAME).glob("*.yaml")
     ]
     return sorted(found, key=lambda check: (SEVERITIES.index(check["severity"]), check["id"]))
 
@@ -144,13 +148,15 @@ def checks_page() -> str:
         "to do instead. With a baseline, checks say how grave a change is; without one, where they hold is what is",
         "reported. What no check knows is `low`. Each one has an example that fails and one that passes in",
         "[checks/examples](../checks/examples). Folders of your own are added with `--checks`; the form is",
-        "[checks/check.schema.json](../checks/check.schema.json); [contracts.md](contracts.md#checks) explains it.", "",
-        "| check | severity | condition | Kubernetes |", "|---|---|---|---|",
+        "[checks/check.schema.json](../checks/check.schema.json); [contracts.md](contracts.md#checks) explains it.",
     ]  # fmt: skip
-    lines += [
-        f"| [`{one['id']}`](#{one['id']}) | {one['severity']} | {_cell(one['title'])} | {_versions(one)} |"
-        for one in every
-    ]
+    for domain in DOMAINS:
+        lines += ["", f"{DOMAIN[domain.NAME]}:", ""]
+        lines += ["| check | severity | condition | Kubernetes |", "|---|---|---|---|"]
+        lines += [
+            f"| [`{one['id']}`](#{one['id']}) | {one['severity']} | {_cell(one['title'])} | {_versions(one)} |"
+            for one in every if one["domain"] == domain.NAME
+        ]  # fmt: skip
     for one in every:
         lines += ["", *_check(one)]
     return HEAD + "\n".join(lines) + "\n"
@@ -161,7 +167,8 @@ def _check(check: dict[str, Any]) -> Iterator[str]:
     match = yaml.safe_dump(check["match"], sort_keys=False, default_flow_style=None, width=100).rstrip()
     yield f"## {check['id']}"
     yield ""
-    yield f"**{check['severity']}**: {check['title']}. Who holds it can {_can(check)}."
+    can = f" Who holds it can {_can(check)}." if "can" in check else ""
+    yield f"**{check['severity']}**: {check['title']}.{can}"
     yield ""
     yield " ".join(check["why"].split())
     yield ""

@@ -87,27 +87,29 @@ def story(demo: Demo) -> None:
     demo.run('posture baseline approve --by dana --reason "after the audit"')
 
     demo.day("2026-10-16", "an incident")
-    demo.say("""On Thursday night checkout was down, and somebody gave its pods the debugger's role. The same evening
-        Flux wrote the rules of a role in another order and split them; nobody needs to hear of that.""")
+    demo.say("""On Thursday night checkout was down. Somebody gave its pods the debugger's role and, to be sure, let
+        every namespace in to its database. The same evening Flux wrote the rules of a role in another order and split
+        them; nobody needs to hear of that.""")
     demo.scan("2026-10-16", whole=True)
 
     demo.day("2026-10-20", "convenience")
-    demo.say("""A role that five teams share got exec for one afternoon. CI may now make preview environments: that is
-        wanted for a while, so it is accepted until a date, with a reason. More than that is not.""")
+    demo.say("""A role that five teams share got exec for one afternoon. The bank has new addresses, so the worker of
+        payments may call every address. CI may now make preview environments: that is wanted for a while, so it is
+        accepted until a date, with a reason. More than that is not.""")
     demo.scan("2026-10-20", whole=False)
     accepted = demo.finding("serviceaccount:ci/runner", "ci-preview")
     demo.run(f"posture findings accept {accepted} --until 2026-12-01 --by dana",
              '--reason "previews, until the virtual clusters are there"')  # fmt: skip
 
     demo.day("2026-10-23", "a chart asks for everything")
-    demo.say("""A new version of a chart brings a wildcard. Catalog renames a role that grants what it granted:
-        silent.""")
+    demo.say("""A new version of a chart brings a wildcard. Catalog renames a role that grants what it granted, splits
+        a network policy in two and renames another: silent.""")
     demo.scan("2026-10-23", whole=False)
 
     demo.day("2026-10-27", "a new namespace")
     demo.say("""Flux put the shared role back: five findings are resolved. Catalog opened a namespace like its other
-        one: that is growth, not drift. The exporter of payments got an identity in the cloud, and the team looks
-        into it.""")
+        one, with the same roles and policies: that is growth, not drift. The exporter of payments got an identity in
+        the cloud, and the team looks into it.""")
     demo.scan("2026-10-27", whole=False)
     seen = demo.finding("serviceaccount:payments/exporter", "exporter")
     demo.run(f"posture findings ack {seen} --by lee", '--reason "which buckets does it need?"')
@@ -115,17 +117,20 @@ def story(demo: Demo) -> None:
     demo.day("2026-11-03", "for everyone")
     demo.say("""The chart was rolled back. A status page is granted to everyone who logs in, and a vendor's group is
         bound to a role that is not there yet. The debugging access now goes through a role of another name: still
-        the same finding, since the first day.""")
+        the same finding, since the first day. Payments moved its ledger to another port and closed the old one.
+        Catalog opened to everyone what is labelled for debugging, which is no pod so far.""")
     demo.scan("2026-11-03", whole=False)
 
     demo.day("2026-11-10", "beyond what was accepted")
-    demo.say("""The exception of CI can read Secrets by now, which nobody accepted: it is back, as widened. And
-        somebody made the default account of reports an editor; nobody wrote down whose reports is.""")
+    demo.say("""The exception of CI can read Secrets by now, which nobody accepted: it is back, as widened. For a
+        dashboard the namespace of CI was labelled as production, which payments lets in. And somebody made the
+        default account of reports an editor; nobody wrote down whose reports is.""")
     demo.scan("2026-11-10", whole=False)
 
     demo.day("2026-11-17", "five weeks later")
     demo.say("""The shared role has exec again, for catalog's new namespace too. The vendor's chart brought the role
-        that had been granted already. What drifted, since when, by whom, and whose it is:""")
+        that had been granted already. The policy that denies by default is gone from search. What drifted, since
+        when, by whom, and whose it is:""")
     demo.scan("2026-11-17", whole=True)
     ending(demo)
 
@@ -142,10 +147,16 @@ def ending(demo: Demo) -> None:
     print()
     demo.say("How to get back. The fix was tried in memory: the finding is gone, and nothing else is opened.")
     demo.run(f"posture findings show --fix {debug}")
-    demo.run(f"posture findings show --fix {demo.finding('group:checkout-devs', 'developer')}")
+    demo.run(f"posture findings show --fix {demo.finding('workload:checkout/db[StatefulSet]', 'db')}")
     print()
     demo.say("All of it, for people and for tickets:")
     demo.run("posture findings list")
+    print()
+    demo.say("Who may talk to whom: which policies decide it at both ends, and the tightest edit that would close it.")
+    demo.run("posture explain flow reports/worker checkout/db 5432 --why", "--snapshot latest | head -8")
+    print()
+    demo.say("What was opened in the network since the audit, and what was closed in return:")
+    demo.run("posture report -o markdown | sed -n '/^## Balance/,$p' | fold -sw 80")
     print("\nTry next, in this folder:\n", flush=True)
     for line in next_commands(demo):
         print(f"    {line}")
@@ -165,6 +176,7 @@ def next_commands(demo: Demo) -> list[str]:
         "posture who-can get secrets -n checkout --snapshot latest",
         "posture explain access create pods/exec -n search --as-group search-devs \\",
         "    --as ann --snapshot latest",
+        "posture explain flow ci/runner payments/api 8080 --snapshot latest",
         "posture owners suggest",
         "posture report -o markdown",
     ]

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from posture import pipeline
+from posture.domain import Domain
 from posture.errors import CannotJudge, UsageError
-from posture.model import INCOMPLETE, SEVERITIES, Change, Content, Finding, Gap, Key, Snapshot
+from posture.model import INCOMPLETE, SEVERITIES, Change, Changed, Content, Finding, Gap, Key, Snapshot
 from posture.sources import cluster_of
 from posture.store import Store, baselines, findings, snapshots
 from posture.store.baselines import Approved
@@ -149,18 +150,47 @@ def approve_findings(store: Store, found: Sequence[Finding], deed: Deed) -> Appr
             f"finding {absent[0].fingerprint[:8]} is resolved: there is nothing to agree to", "leave it out"
         )
     live = snapshots.load(store, cluster, newest).snapshot
-    agreed: list[tuple[Key, Content]] = []
-    for domain in pipeline.DOMAINS:
-        mine = [finding for finding in found if finding.domain == domain.NAME]
-        if mine:
-            result = domain.evaluate(live)
-            for finding in mine:
-                agreed += domain.agreed(_change(finding), result)
+    base = baselines.snapshot(store, before)
+    agreed = [row for domain in pipeline.DOMAINS for row in _agreed(domain, found, base, live)]
     given = Approved(0, cluster, before.revision, deed.time, deed.by, deed.reason)
     with store.transaction():
         approved = baselines.approve(store, given, agreed, before)
         _agree(store, found, deed)
     return approved
+
+
+def _agreed(domain: Domain, found: Sequence[Finding], base: Snapshot, live: Snapshot) -> list[tuple[Key, Content]]:
+    """Objects that agree to exactly what some findings of a domain gained. Raises UsageError when there are none.
+
+    Not every gain can be said by objects beside the others: a policy that denies for the whole cluster stands above any
+    that a namespace could get.
+    """
+    mine = [finding for finding in found if finding.domain == domain.NAME]
+    if not mine:
+        return []
+    now = domain.evaluate(live)
+    objects = {key: content for finding in mine for key, content in domain.agreed(_change(finding), now)}
+    changed = [Changed(key, base.get(key), content) for key, content in objects.items()]
+    old = domain.evaluate(base)
+    new = domain.evaluate(base.replaced(objects.items()), old, changed)
+    before, after = ({one.where: one for one in domain.compare(side, now).changes if one.direction == "loosened"}
+                     for side in (old, new))  # fmt: skip
+    for finding in mine:
+        left = after.get((finding.subject, finding.scope, finding.through))
+        if left is not None and domain.beyond(finding.gained, domain.beyond(finding.gained, left.gained)):
+            raise _cannot(finding, "it would still be there")
+    for where, change in after.items():
+        # What nobody can use yet may show once what is there is agreed to: that was so before, and is for later.
+        if change.effective and domain.beyond(change.gained, before[where].gained if where in before else ()):
+            raise _cannot(mine[0], f"{change.subject} would be judged by it too")
+    return list(objects.items())
+
+
+def _cannot(finding: Finding, why: str) -> UsageError:
+    return UsageError(
+        f"finding {finding.fingerprint[:8]} cannot be agreed to by itself: {visible(why, 200)}",
+        "approve the whole snapshot, or accept the finding until a date",
+    )
 
 
 def _agree(store: Store, found: Iterable[Finding], deed: Deed) -> None:

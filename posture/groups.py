@@ -86,7 +86,8 @@ class Group:
         where = f"in {count(len(scopes), 'namespace')}" if len(scopes) > 1 else f"in {first.scope}"
         where = "cluster-wide" if scopes == {CLUSTER_SCOPE} else where
         what = f": {first.reasons[0].title}" if first.reasons else f", such as: {first.headline}"
-        return f"{count(subjects, 'subject')} {where}{what}"
+        whom = "workload" if all(one.subject.startswith("workload:") for one in self.members) else "subject"
+        return f"{count(subjects, whom)} {where}{what}"
 
     @property
     def place(self) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from posture.drift.agreed import Bound, Objects
 from posture.errors import FileError, UsageError
 from posture.kinds import BY_KIND, malformed, project
 from posture.model import INCOMPLETE, Check, Content, Key, Snapshot, Version
-from posture.pipeline import DOMAINS, Rules
+from posture.pipeline import DOMAINS, Rules, domain_of
 from posture.text import listed, visible
 
 _FOR = re.compile(rb"""(?:^|[\s{,]|\xef\xbb\xbf)["']?for["']?\s*:""")
@@ -60,6 +60,10 @@ class Inputs:
             schema = ("posture.checks", "check.schema.json") if number >= shipped else ("", "")
             written = files.read(item, *schema)
             check = check_of(written.value)
+            try:
+                domain_of(check.domain).Matcher([check])
+            except ValueError as error:  # an address or a port that is none: no schema says that
+                raise written.error(["match"], f"cannot be used: {error}", "correct it") from error
             if check.id in found:
                 raise written.error(["id"], f"{check.id} is the id of {found[check.id][1]} too", "give it another id")
             found[check.id] = check, written.name
@@ -73,7 +77,12 @@ class Inputs:
     @property
     def rules(self) -> Rules:
         """What people wrote, for a judgement."""
-        return Rules(self.checks, self.owners, {"podsByIp": self.config.pods_by_ip})
+        return Rules(self.checks, self.owners, self.settings)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What people say of a cluster that its objects do not."""
+        return {"podsByIp": self.config.pods_by_ip}
 
     @cached_property
     def bounds(self) -> tuple[Bound, ...]:
@@ -150,7 +159,7 @@ def check_of(given: dict[str, Any]) -> Check:
     versions = given.get("versions") or {}
     since, until = (Version.parse(versions[end]) if end in versions else None for end in ("since", "until"))
     return Check(
-        given["id"], given["domain"], given["title"], given["can"], given["severity"], given["match"],
+        given["id"], given["domain"], given["title"], given.get("can", ""), given["severity"], given["match"],
         " ".join(given["why"].split()), " ".join(given["remedy"].split()), tuple(given.get("references", ())),
         since, until,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 
 _GONE = object()
 _DEEPEST = 8
@@ -22,8 +22,26 @@ class Layer[K, V](MutableMapping[K, V]):
     def fork(self) -> Layer[K, V]:
         """A layer above this one; deep or heavy chains are laid flat first."""
         if self._depth >= _DEEPEST or (self._below is not None and 4 * len(self._own) > len(self._below)):
-            return Layer(dict(self.items()))
+            return Layer(self._flat())
         return Layer(self)
+
+    def _flat(self) -> dict[K, V]:
+        """All that is here, in the order of `__iter__`. Much faster than to look up key by key."""
+        below = self._below
+        found = below._flat() if isinstance(below, Layer) else dict(below or {})
+        for key, value in self._own.items():
+            found.pop(key, None)
+            if value is not _GONE:
+                found[key] = value
+        return found
+
+    def items(self) -> ItemsView[K, V]:
+        """As dict.items, of what is here now."""
+        return self._flat().items()
+
+    def values(self) -> ValuesView[V]:
+        """As dict.values, of what is here now."""
+        return self._flat().values()
 
     def _find(self, key: K) -> V | object | None:
         layer: Mapping[K, V] | None = self
@@ -72,3 +90,22 @@ class Layer[K, V](MutableMapping[K, V]):
 
     def __len__(self) -> int:
         return self._size
+
+
+def differing[K, V](one: Mapping[K, V], other: Mapping[K, V]) -> Iterator[K]:
+    """The keys whose values are not the same object. Costs what is not shared."""
+    chains = [[*_chain(side)] for side in (one, other)]
+    shared = {id(part) for part in chains[0]} & {id(part) for part in chains[1]}
+    keys: dict[K, None] = {}
+    for chain in chains:
+        for part in chain:
+            if id(part) in shared:
+                break
+            keys.update(dict.fromkeys(part._own if isinstance(part, Layer) else part))
+    return (key for key in keys if one.get(key) is not other.get(key))
+
+
+def _chain[K, V](side: Mapping[K, V] | None) -> Iterator[Mapping[K, V]]:
+    while side is not None:
+        yield side
+        side = side._below if isinstance(side, Layer) else None

@@ -141,11 +141,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """All that differs between two states; the first is read as agreed."""
+    """All that differs between two states; the first is read as agreed. `results` are both, by domain."""
 
     differences: tuple[Difference, ...]
     notes: tuple[Note, ...]
     unknown: tuple[Unknown, ...]
+    results: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only: str = "") -> Diff:
@@ -157,12 +158,14 @@ def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only
     found: list[Difference] = []
     notes: list[Note] = []
     unknown: list[Unknown] = []
+    results: dict[str, tuple[Any, Any]] = {}
     for domain in DOMAINS:
         if only and only != domain.NAME:
             continue
         matcher = domain.Matcher(rules.applying(after))
-        for agreed, state, mirrored in ((before, after, False), (after, before, True)):
-            live = domain.evaluate(state)
+        sides = results[domain.NAME] = domain.evaluate(before), domain.evaluate(after)
+        for agreed, live, mirrored in ((before, sides[1], False), (after, sides[0], True)):
+            state = live.snapshot
             objects = tuple(shipped(state.version))
             yardstick = Yardstick(domain, matcher, live, Agreed((agreed,), (), objects, peer_labels=None), NAMESPACED)
             gains, doubts = yardstick.gains(live)
@@ -171,7 +174,7 @@ def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only
             unknown += doubts
             if not mirrored:
                 notes += domain.compare(yardstick.baseline, live, growth=True).notes
-    return Diff(tuple(found), tuple(notes), tuple(dict.fromkeys(unknown)))
+    return Diff(tuple(found), tuple(notes), tuple(dict.fromkeys(unknown)), results)
 
 
 def _difference(domain: Domain, matcher: Any, investigation: Investigation, gain: Change, mirrored: bool) -> Difference:

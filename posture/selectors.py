@@ -8,11 +8,11 @@ from typing import Any
 
 def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
     """Whether labels satisfy a LabelSelector. An empty selector matches everything, None nothing."""
-    if selector is None:
-        return False
-    wanted = selector.get("matchLabels") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
+    if not selector:
+        return selector is not None
+    for key, value in (selector.get("matchLabels") or {}).items():  # a loop: this is asked millions of times
+        if labels.get(key) != value:
+            return False
     return all(_holds(requirement, labels) for requirement in selector.get("matchExpressions") or ())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,8 +37,8 @@ class Cluster:
     timeout: float = 60.0
 
 
-def live(cluster: Cluster, *, judged_only: bool = False) -> Source:
-    """A live cluster, or only the kinds that are judged (a question needs no more).
+def live(cluster: Cluster, *, judged_only: bool = False, also: Collection[str] = ()) -> Source:
+    """A live cluster, or only the kinds that are judged and some beside them (a question needs no more).
 
     Raises CannotJudge or UsageError when it cannot be reached at all.
     """
@@ -46,7 +46,7 @@ def live(cluster: Cluster, *, judged_only: bool = False) -> Source:
     from posture.collect.live import LiveSource  # noqa: PLC0415
 
     client = open_client(cluster.context, cluster.kubeconfig, cluster.timeout)
-    kinds = [kind for kind in KINDS if kind.name in JUDGED or not judged_only]
+    kinds = [kind for kind in KINDS if kind.name in (*JUDGED, *also) or not judged_only]
     return LiveSource(client, namespaces=cluster.namespaces, kinds=kinds)
 
 

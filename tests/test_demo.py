@@ -33,14 +33,15 @@ def test_the_committed_history_is_what_the_generator_writes() -> None:
 
 
 def test_it_is_a_cluster_as_people_have_them() -> None:
-    """60 to 100 objects in nine or ten namespaces, in small files, written by five actors."""
+    """100 to 140 objects in ten or eleven namespaces, in small files, written by six actors."""
     actors = set()
     for _, objects in history():
-        assert 60 <= len(objects) <= 100
+        assert 100 <= len(objects) <= 140
         actors |= {entry["manager"] for one in objects for entry in one["metadata"]["managedFields"]}
-        assert sum(one["kind"] == "Namespace" for one in objects) in (9, 10)
+        assert sum(one["kind"] == "Namespace" for one in objects) in (10, 11)
     assert len(DAYS) == 8
-    assert actors == {"kustomize-controller", "helm", "argocd-controller", "kubectl-edit", "kubectl-create"}
+    people = {"kubectl-edit", "kubectl-create", "kubectl-label"}
+    assert actors == {"kustomize-controller", "helm", "argocd-controller"} | people
     assert max(len(text) for text in files().values()) < 20_000
 
 
@@ -61,7 +62,7 @@ def _plain(one: Object) -> Object:
 class Place(NamedTuple):
     subject: str
     scope: str
-    role: str
+    through: str
 
 
 def developers(*namespaces: str) -> set[Place]:
@@ -76,22 +77,45 @@ EXPORTER = Place("serviceaccount:payments/exporter", "payments", "exporter")
 EVERYONE = Place("group:system:authenticated", "*", "status-page")
 VENDOR = Place("group:vendor-support", "*", "vendor-diagnostics")
 REPORTS = Place("serviceaccount:reports/default", "reports", "edit")
+DATABASE = Place("workload:checkout/db[StatefulSet]", "checkout", "db")
+INTERNET = Place("workload:payments/worker[Deployment]", "payments", "bank")
+LEDGER = Place("workload:payments/ledger[StatefulSet]", "payments", "ledger")
+LATENT = Place("namespace:catalog", "catalog", "debug")
+FROM_CI = Place("workload:payments/api[Deployment]", "payments", "clients")
+UNISOLATED = {Place(f"workload:search/{name}", "search", "ingress")
+              for name in ("indexer[Deployment]", "reindex[CronJob]", "worker[Deployment]")}  # fmt: skip
 
 STORY: dict[str, dict[str, set[Place]]] = {
-    # Flux re-applied a role in another order, on the same evening: nothing but the debugging access is said.
-    "2026-10-16": {"opened": {DEBUG}},
+    # Flux re-applied a role in another order, on the same evening: nothing but what people opened is said.
+    "2026-10-16": {"opened": {DEBUG, DATABASE}},
     # The role's readers were there, and agreed to, when the baseline was approved: now they can do more.
-    "2026-10-20": {"opened": {CI}, "widened": developers(*PRODUCTS)},
-    # A role of catalog was renamed with equal effect: nothing is said of it.
+    "2026-10-20": {"opened": {CI, INTERNET}, "widened": developers(*PRODUCTS)},
+    # In catalog a role and a policy were renamed, and another was split, with equal effect: nothing is said of it.
     "2026-10-23": {"widened": {INDEXER}},
-    # catalog-v2 is a namespace like its peer: nothing is said of it.
+    # catalog-v2 is a namespace like its peer, whose policies it has too: nothing is said of it.
     "2026-10-27": {"opened": {EXPORTER}, "resolved": developers(*PRODUCTS)},
     # The debugging access goes through another role, with equal effect: it is neither new nor resolved.
-    "2026-11-03": {"opened": {EVERYONE, VENDOR}, "resolved": {INDEXER}, "renamed": {DEBUG}},
-    "2026-11-10": {"opened": {REPORTS}, "widened": {CI}},
-    "2026-11-17": {"opened": developers("catalog-v2"), "widened": {VENDOR}, "regressed": developers(*PRODUCTS)},
-}
+    "2026-11-03": {"opened": {EVERYONE, VENDOR, LEDGER, LATENT}, "resolved": {INDEXER}, "renamed": {DEBUG}},
+    # Payments let other teams' production in when the baseline was approved: now CI is among them.
+    "2026-11-10": {"opened": {REPORTS}, "widened": {CI, FROM_CI}},
+    "2026-11-17": {
+        "opened": developers("catalog-v2") | UNISOLATED, "widened": {VENDOR}, "regressed": developers(*PRODUCTS),
+    },
+}  # fmt: skip
 """What happens to findings with each day's snapshot, and nothing else does."""
+
+SAID = {
+    DATABASE: "checkout/db can now be reached from every pod of every namespace on TCP 5432 (+9 workloads); "
+              "nothing was closed in return",
+    INTERNET: "payments/worker can now reach 0.0.0.0/0 on every port (the whole Internet); "
+              "nothing was closed in return",
+    LEDGER: "payments/ledger can now be reached from pods app in (api,worker) of payments on TCP 5433 (+2 workloads)",
+    LATENT: "Pods debug=true of catalog, once there are any, can now be reached from every pod of every namespace on "
+            "every port; nothing was closed in return",
+    FROM_CI: "payments/api can now be reached from every pod of ci on TCP 8080 (+1 workload); "
+             "nothing was closed in return",
+}  # fmt: skip
+"""What may be reached now, in one sentence. What was compensated says nothing of what was closed."""
 
 
 class Told:
@@ -181,6 +205,11 @@ class TestTheStory:
         (VENDOR, "platform", [], {"kubectl-create", "helm"}),
         (Place("group:search-devs", "search", "developer"), "platform", ["search"], {"kubectl-edit"}),
         (INDEXER, "search", [], {"helm"}),
+        (DATABASE, "checkout", [], {"kubectl-edit"}),
+        (INTERNET, "payments", [], {"kubectl-edit"}),
+        (LEDGER, "payments", [], {"kustomize-controller"}),
+        (LATENT, "catalog", [], {"kubectl-create"}),
+        (FROM_CI, "platform", ["payments"], {"kubectl-label"}),
     ])  # fmt: skip
     def test_causes_name_actors_and_one_owner_must_act(
         self, told: Told, place: Place, owner: str, told_too: list[str], actors: set[str]
@@ -190,6 +219,36 @@ class TestTheStory:
 
         assert {cause["actor"] for cause in found["causes"]} == actors
         assert (found["owner"], found["told"], found["unowned"]) == (owner, told_too, False)
+
+    @pytest.mark.parametrize(("place", "sentence"), SAID.items())
+    def test_what_may_be_reached_is_said_in_the_words_of_policies(
+        self, told: Told, place: Place, sentence: str
+    ) -> None:
+        """One sentence names the peers that the policy names, who can use it today, and what was closed in return."""
+        assert told.finding(place)["message"].partition(", through ")[0] == sentence
+
+    def test_nobody_can_use_what_is_opened_to_pods_that_are_not_there(self, told: Told) -> None:
+        """The policy for debugged pods is latent; everything else that was opened is in effect."""
+        opened = [one for one in told.findings() if one["domain"] == "network" and one["status"] == "open"]
+
+        assert {_place(one) for one in opened if not one["effective"]} == {LATENT}
+        assert {_place(one) for one in opened} == {*SAID, *UNISOLATED}
+
+    def test_the_cause_of_a_lost_isolation_is_the_policy_that_is_gone(self, told: Told) -> None:
+        """Three workloads of search are one group, whose cause is the deleted default deny and whose fix its return."""
+        lost = [told.finding(place) for place in UNISOLATED]
+
+        assert len({one["group"] for one in lost}) == 1
+        for one in lost:
+            (cause,) = one["causes"]
+            assert (cause["what"], cause["object"]["name"]) == ("deleted", "default-deny")
+            assert one["fix"]["text"] == "Put NetworkPolicy search/default-deny back to what was agreed"
+
+    def test_the_cause_of_a_tenant_let_in_is_the_label_of_its_namespace(self, told: Told) -> None:
+        """No policy changed: the namespace of CI did."""
+        (cause,) = told.finding(FROM_CI)["causes"]
+
+        assert (cause["object"]["kind"], cause["object"]["name"], cause["what"]) == ("Namespace", "ci", "changed")
 
     def test_nobodys_namespace_goes_to_the_platforms_bucket(self, told: Told) -> None:
         """reports names no team: the finding is the platform's, and is counted as unowned."""
@@ -227,10 +286,18 @@ class TestTheDemo:
     def test_it_says_what_drifted_whose_it_is_and_how_to_get_back(self, shown: tuple[str, Path, float]) -> None:
         """The last scan, a finding with its owner and cause, and two fixes are there."""
         output, _, _ = shown
+        prose = " ".join(output.split())
 
         assert "widened: ServiceAccount ci/runner can now make and read a lasting token" in output
         assert "owner     checkout: label team of namespace checkout" in output
         assert "kubectl delete rolebindings.rbac.authorization.k8s.io -n checkout support" in output
+        assert SAID[DATABASE] in prose
+        assert "3 workloads in search" in prose
+        assert "apiVersion: networking.k8s.io/v1 kind: NetworkPolicy metadata: name: db" in prose
+        assert "# allowed: reports/worker → checkout/db on TCP 5432" in output
+        assert "# closed by: Take TCP 5432 out of NetworkPolicy checkout/db (checked)" in output
+        assert "- payments: loosened, 4 openings" in prose
+        assert "notin (" not in output
         assert "Traceback" not in output
         assert "error:" not in output
 

@@ -15,6 +15,7 @@ import click
 import pytest
 
 from docs import generate
+from posture.pipeline import DOMAINS
 from tests.controlplane.controlplane import ControlPlane
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +80,7 @@ def test_every_environment_variable_is_documented() -> None:
 def test_every_check_is_documented() -> None:
     """docs/checks.md has a row and a section for each shipped check, and for no other."""
     page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
-    shipped = {path.stem for path in (ROOT / "checks" / "rbac").glob("*.yaml")}
+    shipped = {path.stem for domain in DOMAINS for path in (ROOT / "checks" / domain.NAME).glob("*.yaml")}
 
     assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == shipped
     assert set(re.findall(r"^\| \[`(.+?)`\]", page, re.MULTILINE)) == shipped
@@ -114,12 +115,12 @@ def posture(*args: str, codes: tuple[int, ...] = (0,)) -> str:
 def test_the_files_it_shows_are_valid(tmp_path: Path) -> None:
     """The configuration of docs/contracts.md works, with the owners, check and baseline file of that page beside it."""
     for name in ("config", "owners", "check", "baseline"):
-        ((_, text),) = blocks("yaml", name)
-        place = tmp_path / {"check": "checks/acme-queues-purge.yaml", "baseline": "baseline/pay.yaml"}.get(
-            name, f"{name}.yaml"
-        )
-        place.parent.mkdir(exist_ok=True)
-        place.write_text(text, encoding="utf-8")
+        for number, (_, text) in enumerate(blocks("yaml", name)):
+            place = tmp_path / {"check": f"checks/{number}.yaml", "baseline": "baseline/pay.yaml"}.get(
+                name, f"{name}.yaml"
+            )
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(text, encoding="utf-8")
 
     scan = ("scan", "--from", "examples/prod-eu/2026-10-13", "--config", str(tmp_path / "config.yaml"))
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import sys
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
-from posture import pipeline, sources
+from posture import network, pipeline, sources
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, UsageError
-from posture.model import INCOMPLETE, SEVERITIES
+from posture.model import INCOMPLETE, SEVERITIES, Severity
+from posture.network.connectivity import Connectivity
+from posture.network.difference import everywhere
+from posture.network.groups import grouped
+from posture.network.pairs import conn
 from posture.pipeline import Diff, Difference
+from posture.report import csv as report_csv
 from posture.report._document import SHOWN_PERMISSIONS, reference
 from posture.scan import is_missing
 from posture.text import count, gap_place, visible
@@ -31,7 +39,14 @@ from . import options, printer
     help="Exit 1 only when something loosened is at least this severe.",
 )
 @click.option("--notes", is_flag=True, help="Also what changed without effect.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="csv: one row for each pair that differs, with --domain network.",
+)
 @click.option("--context", help="The context that `live` means.")
 @options.named_cluster
 @options.cluster_flags
@@ -50,6 +65,8 @@ def diff(
     """
     if before == after == "-":
         raise UsageError("A and B are both standard input, which can be read once", "name a file for one of them")
+    if output == "csv" and domain != network.NAME:
+        raise UsageError("-o csv holds pairs that may talk", "add --domain network")
     inputs = options.inputs_of(config_path, **judged)
     reached = sources.Cluster(context, kubeconfig, (), request_timeout)
     now, version = sources.now_utc(), options.version_of(kubernetes_version)
@@ -64,6 +81,8 @@ def diff(
     gaps = [(side.title, gap) for side in sides for gap in side.snapshot.gaps]
     if output == "json":
         printer.document(_document(found, gaps))
+    elif output == "csv":
+        _rows(*found.results[network.NAME])
     else:
         _show(found, gaps, notes=notes)
     limit = SEVERITIES.index(fail_on)
@@ -103,14 +122,38 @@ def _record(one: Difference) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _rows(before: Connectivity, after: Connectivity) -> None:
+    """One row for each pair of workloads, or of a workload and a range of addresses, that differs."""
+    writer = csv.writer(sys.stdout, lineterminator="\r\n")
+    writer.writerow(("diff-type", "source", "destination", "before", "after"))
+    for one in everywhere(before, after):
+        texts = conn(one.before), conn(one.after)
+        kind = "changed" if all(texts) else "added" if texts[1] else "removed"
+        writer.writerow(map(report_csv.cell, (kind, one.source, one.destination, *texts)))
+
+
+def _messages(mine: Sequence[Difference], found: Diff) -> Iterator[tuple[Severity, str]]:
+    """What to say of differences, each with its severity. Those of connections that read alike are one line."""
+    for one in mine:
+        if one.change.domain != network.NAME:
+            yield one.severity, one.message
+    several = [one for one in mine if one.change.domain == network.NAME]
+    if several:
+        before, after = found.results[network.NAME]
+        live = after if several[0].change.direction == "loosened" else before
+        for group in grouped(several, lambda one: (one.severity, one.change), live):
+            first = group.members[0]
+            yield first.severity, group.text if len(group.members) > 1 else first.message
+
+
 def _show(found: Diff, gaps: list[tuple[str, Any]], *, notes: bool) -> None:
     for direction, sign in (("loosened", "+"), ("tightened", "-")):
         mine = [one for one in found.differences if one.change.direction == direction]
         if mine:
             click.echo(f"{direction}: {count(len(mine), 'change')}")
-        for one in sorted(mine, key=lambda one: (SEVERITIES.index(one.severity), one.message)):
-            shown = printer.severity(one.severity, 4) if direction == "loosened" else "    "
-            start, *rest = printer.wrapped(" " * 8 + one.message, " " * 8)
+        for severity, message in sorted(_messages(mine, found), key=lambda line: (SEVERITIES.index(line[0]), line[1])):
+            shown = printer.severity(severity, 4) if direction == "loosened" else "    "
+            start, *rest = printer.wrapped(" " * 8 + message, " " * 8)
             for line in (f"{sign} {shown}  {start[8:]}", *rest):
                 click.echo(line)
     if not found.differences:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
@@ -17,11 +14,9 @@ from posture.rbac.access import Answer, Question, answer
 from posture.rbac.subjects import groups_of as implicit
 from posture.text import visible
 
-from . import options, printer
+from . import bulk, options, printer
+from .flow import flow
 from .who_can import groups_of, question_of
-
-LONGEST = 1_000_000
-"""Characters of a question in bulk; a file without line ends is not read for ever."""
 
 
 @click.group(cls=options.Group)
@@ -36,7 +31,7 @@ def explain() -> None:
 @click.option("--as", "user", default="", metavar="USER", help="Who: a user name, or serviceaccount:NS/NAME.")
 @click.option("--as-group", "groups", multiple=True, help="Exactly these groups instead of the implicit ones.")
 @click.option("-n", "--namespace", default="", help="In this namespace; cluster-wide if left out.")
-@click.option("--batch", metavar="FILE|-", help="Questions in bulk: one JSON line in, one JSON line out, in order.")
+@bulk.option
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @options.asked_of
 def access(
@@ -48,10 +43,9 @@ def access(
     It adds `inert` where the grant can never take effect. null is unknown: a gap may hide a grant.
     """
     if batch:
-        _alone(batch, asked=bool(verb or user or groups or namespace))
-        with _lines_of(batch) as lines:
-            for line in _batch(rbac.evaluate(ask()), lines):
-                click.echo(line)
+        flags = "VERB, RESOURCE, NAME, --as, --as-group and -n"
+        bulk.alone(batch, asked=bool(verb or user or groups or namespace), flags=flags)
+        bulk.answered(batch, lambda: _answering(rbac.evaluate(ask())))
         return OK
     if not verb or not resource or not user:
         raise UsageError("VERB, RESOURCE and --as are needed", "posture explain access get secrets -n pay --as ann")
@@ -70,6 +64,14 @@ def access(
     else:
         _say(said)
     return CANNOT_JUDGE if said.allowed is None else OK
+
+
+def _answering(result: rbac.Access) -> bulk.Answering:
+    def answered(given: Mapping[str, Any]) -> dict[str, Any]:
+        question = Question.of(given)
+        return _record(question, answer(result, question))
+
+    return answered
 
 
 def _say(said: Answer) -> None:
@@ -97,48 +99,4 @@ def _record(question: Question, said: Answer) -> dict[str, Any]:
     return record
 
 
-def _alone(batch: str, *, asked: bool) -> None:
-    if asked:
-        raise UsageError("--batch brings its own questions", "leave out VERB, RESOURCE, NAME, --as, --as-group and -n")
-    context = click.get_current_context()
-    if batch == "-" and "-" in context.params.get("paths", ()):
-        raise UsageError(
-            "the questions and the manifests are both standard input, which can be read once",
-            "name a file for one of them",
-        )
-
-
-def _lines_of(batch: str) -> IO[str]:
-    if batch == "-":
-        return open(sys.stdin.fileno(), encoding="utf-8", closefd=False)
-    try:
-        return Path(batch).open(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read {visible(batch, 200)}: {error.strerror}", "name a file, or -") from error
-
-
-def _batch(result: rbac.Access, lines: IO[str]) -> Iterator[str]:
-    for number, line in enumerate(_decoded(lines), 1):
-        if not line.strip():
-            continue
-        try:
-            given = json.loads(line)
-            if not isinstance(given, dict):
-                raise ValueError("not a JSON object")  # noqa: TRY004, TRY301 - one error for a line that is wrong
-            question = Question.of(given)
-        except (ValueError, RecursionError) as error:
-            what = f"no JSON: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise UsageError(
-                f"line {number}: {what}", "write one JSON object for each question, as docs/contracts.md says"
-            ) from error
-        yield json.dumps(_record(question, answer(result, question)), ensure_ascii=True)
-
-
-def _decoded(lines: IO[str]) -> Iterator[str]:
-    try:
-        while line := lines.readline(LONGEST):
-            if len(line) == LONGEST:
-                raise UsageError(f"a question is longer than {LONGEST:,} characters", "write one a line")
-            yield line
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the questions are no UTF-8: {error.reason}", "write them as UTF-8") from error
+explain.add_command(flow)

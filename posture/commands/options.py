@@ -24,6 +24,8 @@ type Command = Callable[..., Any]
 
 OUTPUTS = ("table", "wide", "json", "yaml", "name")
 severity = click.Choice(SEVERITIES)
+STORED = "posture.stored"
+"""The key in click's context of the database and the inputs of what was asked, where it was a stored snapshot."""
 
 
 class Text(click.types.StringParamType):
@@ -162,7 +164,8 @@ def version_of(text: str) -> Version | None:
 def asked_of(command: Command) -> Command:
     """The flags that say where a question is answered: --from, --context, --snapshot, --at.
 
-    Passes `ask`, which reads the snapshot: the command looks at its own arguments first.
+    Passes `ask`, which reads the snapshot: the command looks at its own arguments first. What it names is read beside
+    the kinds that are judged.
     """
 
     @_all(
@@ -183,10 +186,10 @@ def asked_of(command: Command) -> Command:
             raise UsageError(f"{' and '.join(given)} name different sources", "give one of them")
         version = version_of(kubernetes_version)
 
-        def ask() -> Snapshot:
+        def ask(*also: str) -> Snapshot:
             title, snapshot = _asked(
                 paths, number, at, cluster, version, db, config_path,
-                sources.Cluster(context, kubeconfig, (), request_timeout),
+                sources.Cluster(context, kubeconfig, (), request_timeout), also,
             )  # fmt: skip
             click.echo(f"answered from {visible(title, 300)}", err=True)
             for text in snapshot.assumed:
@@ -200,9 +203,10 @@ def asked_of(command: Command) -> Command:
 
 def _asked(
     paths: tuple[str, ...], number: str, at: str, cluster: str, version: Version | None, db: str | None,
-    config_path: Path | None, reached: sources.Cluster,
+    config_path: Path | None, reached: sources.Cluster, also: tuple[str, ...],
 ) -> tuple[str, Snapshot]:  # fmt: skip
     inputs = inputs_of(config_path)
+    settings = inputs.settings
     if paths:
         source = reading.folder(paths, inputs.config)
         snapshot = reading.snapshot_of(source, inputs.shipped, offline=True, version=version)
@@ -211,10 +215,11 @@ def _asked(
         store = click.get_current_context().with_resource(store_of(db, config_path))
         time = sources.moment(at, sources.now_utc()) if at else ""
         snapshot, revision = sources.stored(store, cluster, number=number, at=time)
-        return f"snapshot {revision.id} of {revision.time}", snapshot
+        click.get_current_context().meta[STORED] = store, inputs
+        return f"snapshot {revision.id} of {revision.time}", replace(snapshot, settings=settings)
     else:
-        source = sources.live(reached, judged_only=True)
+        source = sources.live(reached, judged_only=True, also=also)
         snapshot = reading.snapshot_of(source, inputs.shipped, offline=False)
     for problem in source.facts.problems:
         click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
-    return source.title, snapshot
+    return source.title, replace(snapshot, settings=settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ from posture import pipeline, sources
 from posture import report as reports
 from posture.errors import OK, UsageError
 from posture.inputs import Inputs
-from posture.model import Gap
 from posture.report import _document
 from posture.store import Store, baselines, findings, snapshots
 from posture.text import format_time
 
-from . import options
+from . import balance, options
 
 
 @click.command(short_help="Write a report for tickets and other tools.")
@@ -29,7 +29,8 @@ from . import options
 def report(form: str, everything: bool, cluster: str, db: str | None, config_path: Path | None, **judged: Any) -> int:
     """Write what was found, in one document: {run, groups[], findings[], gaps[]}.
 
-    The JSON Schema is `posture/report/report.schema.json`. Two reports of one snapshot are the same bytes.
+    With an approved baseline it adds balance[]: what each namespace opened and closed in the network since. The JSON
+    Schema is `posture/report/report.schema.json`. Two reports of one snapshot are the same bytes.
     """
     inputs = options.inputs_of(config_path, **judged)
     with options.store_of(db, config_path) as store:
@@ -49,6 +50,7 @@ def built(
         raise UsageError(f"there is no snapshot in {store.path}", "run `posture scan` first")
     names = dict(snapshots.clusters(store))
     clusters, gaps, found, now = [], [], [], ""
+    balanced: list[dict[str, Any]] | None = None
     for one in wanted:
         revision = snapshots.latest(store, one)
         assert revision is not None
@@ -62,8 +64,11 @@ def built(
             "baseline": {"id": approved.id, "snapshot": approved.revision, "time": approved.time, "by": approved.by,
                          "why": approved.why} if approved else None,
         })  # fmt: skip
-        held: tuple[Gap, ...] = snapshots.load(store, one, revision).snapshot.gaps
-        gaps += [(one, gap) for gap in held]
+        snapshot = snapshots.load(store, one, revision).snapshot
+        gaps += [(one, gap) for gap in snapshot.gaps]
+        since = balance.since_baseline(store, inputs, replace(snapshot, settings=inputs.settings))
+        if since is not None:
+            balanced = [*(balanced or ()), *(balance.record(one, each) for each in since)]
         found += list(findings.select(store, "f.cluster = ?", (one,)))
     shown = [one for one in found if everything or one.status(now) in ("open", "acknowledged", "unknown", "accepted")]
     run = {"time": now or format_time(sources.now_utc()), "clusters": clusters,
@@ -71,5 +76,5 @@ def built(
            "unowned": sum(one.owner.unowned and not one.assignee for one in shown)}  # fmt: skip
     return _document.report(
         run, shown, gaps, now, lambda domain, units: pipeline.domain_of(domain).permissions(units),
-        {check.id: check for check in inputs.checks}, history=not memory,
+        {check.id: check for check in inputs.checks}, history=not memory, balances=balanced,
     )  # fmt: skip

@@ -37,6 +37,14 @@ def block(cidr: str, excepted: Iterable[str] = ()) -> Ranges:
     return minus((network(cidr),), union(network(one) for one in excepted))
 
 
+def around(ranges: Ranges) -> tuple[int, int]:
+    """The smallest network that holds a set of one family."""
+    base = 0 if ranges[0][0] < _SIX else _SIX
+    first, last = ranges[0][0] - base, ranges[-1][1] - base
+    rest = (1 << (first ^ last).bit_length()) - 1
+    return base + (first & ~rest), base + (last | rest)
+
+
 def family(address: int) -> int:
     """4 or 6."""
     return 4 if address < _SIX else 6

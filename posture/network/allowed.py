@@ -14,8 +14,8 @@ from posture.model import Through
 from .addresses import EVERYWHERE
 from .connectivity import Profile
 from .endpoints import Endpoint
-from .policies import Block, Direction, Pods, Policy, Ports, Rule
-from .ports import span
+from .policies import Block, Direction, Pods, Policy, Rule
+from .portset import PortSet, port_set
 from .regions import ALL, ANYONE, Piece, gathered, overlap, subtracted, term_of
 
 NON_ISOLATED = "NonIsolated"
@@ -38,8 +38,11 @@ def allowed(profile: Profile, one: Endpoint, *, present: bool = True) -> list[Pi
     if profile.networks is not None:
         for policy in profile.networks:
             for rule in policy.rules(profile.direction) or ():
-                peers = [*regions(rule, policy, profile.direction, one if present else None)]
-                found += [both for region in peers for part in rest if (both := overlap(part, region))]
+                peers = regions(rule, policy, profile.direction, one if present else None)
+                if not profile.admin:  # nothing was decided before
+                    found += peers
+                else:
+                    found += [both for region in peers for part in rest if (both := overlap(part, region))]
         return gathered(found)
     old = (profile.old,) if profile.old else ()
     tiers = [profile.baseline + old]
@@ -84,26 +87,26 @@ def _common(one: list[Piece], other: list[Piece]) -> list[Piece]:
 
 def regions(rule: Rule, policy: Policy, direction: Direction, one: Endpoint | None = None) -> Iterator[Piece]:
     """The peers of a rule with its ports. Names of ports in ingress are looked up on a class that is there."""
-    through, ports = through_of(policy), rule.ports
-    if ports.named and direction == "ingress" and one is not None:
-        numbered = ports.numbered
-        for name, protocol in ports.named:
-            for its, number in one.port(name, protocol):
-                numbered |= span(its, number, number)
-        ports = Ports(numbered)
+    through, ports = through_of(policy), port_set(rule.ports)
+    if direction == "ingress" and one is not None:
+        ports = PortSet(ports.at(one))
+    by_number = PortSet(ports.numbered)  # an address has no names for its ports
     if not ports.numbered and not ports.named:
         return
     if rule.peers is None:
-        yield from (piece._replace(ports=ports, through=through) for piece in ANYONE)
+        yield Piece(ALL, EVERYWHERE, ports, through)
     for peer in rule.peers or ():
         if isinstance(peer, Pods):
             term = term_of(peer)
             if term is not None:
                 yield Piece(term, EVERYWHERE, ports, through)
-        elif isinstance(peer, Block):
+    for peer in (Block(EVERYWHERE, None),) if rule.peers is None else rule.peers:
+        if isinstance(peer, Pods) or not by_number.numbered:
+            continue
+        if isinstance(peer, Block):
             # In a NetworkPolicy it is the plugin that says whether the addresses of pods are meant as well.
-            yield Piece(None, peer.ranges, Ports(ports.numbered), through)
+            yield Piece(None, peer.ranges, by_number, through)
             if peer.pods:
-                yield Piece(ALL, peer.ranges, Ports(ports.numbered), through)
+                yield Piece(ALL, peer.ranges, by_number, through)
         else:
-            yield Piece(peer, EVERYWHERE, Ports(ports.numbered), through)
+            yield Piece(peer, EVERYWHERE, by_number, through)

@@ -2,7 +2,7 @@
 
 An opening is compensated by a closing at the same workload in the same direction that covers the ports which were
 opened and let in no fewer peers (other clients of the same port), or that covers the peers and no fewer ports (a port
-that moved). Fewer peers with more ports are neither.
+that moved). Fewer peers with more ports are neither, and one closing does not pay for several openings of its size.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from posture.model import Change, Unit
 
-from .policies import Ports
-from .regions import Piece, Term, Workload, difference, without_ports
+from .portset import PortSet, without_ports
+from .regions import Piece, Term, Workload, difference
 from .units import piece_of
 
 type Verdict = Literal["unchanged", "tightened", "compensated", "latent", "loosened"]
@@ -44,12 +44,16 @@ class Balance(NamedTuple):
 
 def weighed(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Changes, the loosened ones with whether nothing was closed in return for what they opened."""
-    closed: dict[tuple[str, str], list[Unit]] = {}
+    closed: dict[tuple[str, str], list[_Closing]] = {}
     for change in changes:
-        closed.setdefault((change.subject, change.scope), []).extend(change.lost)
+        mine = closed.setdefault((change.subject, change.scope), [])
+        mine += [_Closing(unit) for unit in change.lost]
     found = []
     for change in changes:
-        if change.direction == "loosened" and not _is_compensated(change, closed[change.subject, change.scope]):
+        paying = closed[change.subject, change.scope]
+        # No short cut: what one closing paid for here it cannot pay for elsewhere.
+        paid = [any(closing.pays(unit) for closing in paying) for unit in change.gained]
+        if change.direction == "loosened" and not all(paid):
             change = replace(change, uncompensated=True)  # noqa: PLW2901 - the same change, weighed
         found.append(change)
     return tuple(found)
@@ -76,26 +80,38 @@ def balances(changes: Iterable[Change]) -> list[Balance]:
     return found
 
 
-def _is_compensated(change: Change, closed: Sequence[Unit]) -> bool:
-    return all(any(_pays(lost, gained) for lost in closed) for gained in change.gained)
+class _Closing:
+    """What was closed, and what of it is left to pay for openings: peers or ports, each spent once."""
 
+    def __init__(self, lost: Unit) -> None:
+        self.lost = lost
+        self.piece = piece_of(lost)
+        self.width = _width(self.piece)
+        self.number = _number(self.piece.ports)
 
-def _pays(lost: Unit, gained: Unit) -> bool:
-    """Whether one closing is worth one opening."""
-    if lost["direction"] != gained["direction"] or lost.get("podSelector") != gained.get("podSelector"):
+    def pays(self, gained: Unit) -> bool:
+        """Whether it is worth an opening; what that costs is spent."""
+        lost = self.lost
+        if lost["direction"] != gained["direction"] or lost.get("podSelector") != gained.get("podSelector"):
+            return False
+        one, other = self.piece, piece_of(gained)
+        if not _any(without_ports(other.ports, one.ports)) and _kind(one) == _kind(other):
+            width = _width(other)
+            if width <= self.width:
+                self.width -= width
+                return True
+        number = _number(other.ports)
+        if number <= self.number and not difference(other, one._replace(ports=other.ports)):
+            self.number -= number
+            return True
         return False
-    one, other = piece_of(lost), piece_of(gained)
-    if not _any(without_ports(other.ports, one.ports)) and _width(one) >= _width(other) and _kind(one) == _kind(other):
-        return True
-    everywhere = one._replace(ports=other.ports)
-    return not difference(other, everywhere) and _number(one.ports) >= _number(other.ports)
 
 
-def _any(ports: Ports) -> bool:
+def _any(ports: PortSet) -> bool:
     return bool(ports.numbered or ports.named)
 
 
-def _number(ports: Ports) -> int:
+def _number(ports: PortSet) -> int:
     return ports.numbered.bit_count() + len(ports.named)
 
 
@@ -108,7 +124,7 @@ def _width(piece: Piece) -> int:
     if not isinstance(piece.who, Term | Workload):
         return sum(last - first + 1 for first, last in piece.ranges)
     if isinstance(piece.who, Workload):
-        return 0
+        return 1
     spaces, pods = piece.who.part(pods=False), piece.who.part(pods=True)
     one = bool(piece.who.namespace)
     return 1 + (not pods) + 2 * (not one) + 2 * (not spaces)

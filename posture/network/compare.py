@@ -12,19 +12,20 @@ from functools import cached_property
 from typing import Any
 
 from posture.kinds import BY_NAME
+from posture.layer import differing
 from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Snapshot, Through, Unknown, differences
 
 from .addresses import EVERYWHERE
-from .allowed import allowed, through_of
+from .allowed import NON_ISOLATED, allowed, through_of
 from .balance import weighed
 from .connectivity import TIERS, Connectivity, Space, places_of
 from .effect import ends
 from .endpoints import PODS, WORKLOADS, Endpoint, key_of
-from .evaluate import NAMESPACES, Seat, empty, like, moves, seeing, users
+from .evaluate import NAMESPACES, Move, Seat, empty, like, moves, seeing, users
 from .opaque import OPAQUE
-from .policies import DIRECTIONS, NETWORK_POLICIES, Direction, Policy, Ports
-from .ports import span
-from .regions import NO_PORTS, Piece, Term, Workload, gathered, has, joined_ports, resolved, subtracted, within
+from .policies import DIRECTIONS, NETWORK_POLICIES, Direction, Policy
+from .portset import PortSet
+from .regions import Piece, Term, Workload, gathered, has, plain, resolved, subtracted, within
 from .units import unit_of
 
 NAME = "network"
@@ -45,11 +46,12 @@ def doubt(
 ) -> Gap | None:
     """The gap that may hide a policy of this namespace; None when everything that counts was read.
 
-    Who is at the other end is no matter: what policies say of pods that were not read is known all the same.
+    Which pods are at the other end is no matter: what policies say of those that were not read is known all the same.
+    Which labels namespaces have is: by these policies pick them.
     """
     del through
     snapshot = result.snapshot
-    wanted = [(NETWORK_POLICIES, scope), *((tier, "") for tier in TIERS)]
+    wanted = [(NETWORK_POLICIES, scope), (NAMESPACES, ""), *((tier, "") for tier in TIERS)]
     if not subject.startswith(_NAMESPACE):  # it may be there, and not have been read
         wanted += [(resource, scope) for resource in (PODS, *WORKLOADS)]
     for resource, namespace in wanted:
@@ -110,15 +112,11 @@ def _order(change: Change) -> tuple[Any, ...]:
 def _notes(gains: Gains, changes: Iterable[Change]) -> Iterator[Note]:
     """Namespaces whose policies changed without effect."""
     moved = {change.scope for change in changes}
-    for name, space in gains.live.spaces.items():
-        before = gains.baseline.spaces.get(name)
-        if before is None or name in moved or [*_keyed(before)] == [*_keyed(space)] or gains.hidden(name):
+    for name in differing(gains.baseline.spaces, gains.live.spaces):
+        before, space = gains.baseline.spaces.get(name), gains.live.spaces.get(name)
+        if before is None or space is None or name in moved or before.policies == space.policies or gains.hidden(name):
             continue
         yield Note(NAME, "equal", f"{_NAMESPACE}{name}", name, "its policies changed, and what they allow did not")
-
-
-def _keyed(space: Space) -> Iterator[tuple[Key, int]]:
-    return ((policy.key, id(policy)) for policy in space.policies)
 
 
 class Gains:
@@ -135,30 +133,27 @@ class Gains:
 
     def places(self) -> list[Where]:
         """Where anything may have been gained."""
-        names = self.different | self._users
+        names = self.different | self._users.keys()
         return [place for name in sorted(names) if name in self.live.spaces
                 for place in places_of(self.live.spaces[name])]  # fmt: skip
 
     @cached_property
     def different(self) -> frozenset[str]:
         """The namespaces that are not the same on both sides, and those that a gap hides."""
-        found = {name for name, space in self.live.spaces.items() if self.baseline.spaces.get(name) is not space}
+        found = {name for name in differing(self.baseline.spaces, self.live.spaces) if name in self.live.spaces}
         if self.baseline.snapshot.gaps or self.live.snapshot.gaps:
             found |= {name for name in self.live.spaces if self.hidden(name)}
         return frozenset(found | self.peers.keys())
 
     @cached_property
-    def _moves(self) -> list[tuple[list[Seat], list[Seat]]]:
+    def _moves(self) -> list[Move]:
         return [move for name in sorted(self.different)
                 for move in moves(self.baseline.spaces.get(name), self.live.spaces.get(name))]  # fmt: skip
 
     @cached_property
-    def _users(self) -> frozenset[str]:
-        """The namespaces whose policies say another thing of what moved."""
-        if not self._moves:
-            return frozenset()
-        near = {one.namespace for _, now in self._moves for _, one in now}
-        return users(self.baseline, self._moves) | users(self.live, self._moves) | near
+    def _users(self) -> Mapping[str, Collection[int]]:
+        """The namespaces whose policies say another thing of what moved, each with the places of that in the list."""
+        return users((self.baseline, self.live), self._moves)
 
     def hidden(self, name: str) -> Gap | None:
         """The gap, on either side, because of which nothing can be said of a namespace."""
@@ -203,7 +198,7 @@ class Gains:
     def _future(self, space: Space) -> Iterator[tuple[Direction, Piece, Any]]:
         """Pods that a policy speaks of and that are not there: what is gained through something that nobody gained."""
         before = self.baseline.spaces.get(space.name)
-        if before is not None and before.policies is space.policies and before.above is space.above:
+        if before is not None and before.policies == space.policies and before.above == space.above:
             return
         present = {(direction, piece.through) for one in space.classes for direction in DIRECTIONS
                    if not one.node for piece in self._gained(space, one, direction)}  # fmt: skip
@@ -211,6 +206,8 @@ class Gains:
         for one, selector in _representatives(space, before):
             for direction in DIRECTIONS:
                 for piece in self._gained(space, one, direction, present=False):
+                    if before is None and piece.through.kind == NON_ISOLATED:
+                        continue  # nobody opened what was never closed: its workloads will say so when there are some
                     if (direction, piece.through) not in present and (direction, piece) not in known:
                         known.append((direction, piece))
                         yield direction, piece, selector
@@ -235,7 +232,9 @@ class Gains:
         return gathered(found)
 
     def _own(self, one: Endpoint) -> tuple[Space | None, list[Endpoint]]:
-        """The namespace as it was, and the classes of the workload in it; itself where the workload is new."""
+        """The namespace as it was, and what a class is judged by there: itself, else the classes of its workload, else
+        itself as it would have been.
+        """
         before = self.baseline.spaces.get(one.namespace)
         if before is None:
             if one.namespace in self.peers or self.growth:
@@ -244,7 +243,7 @@ class Gains:
         were = [other for other in before.classes if other.workload == one.workload and not other.node]
         if not were and self.growth and one.workload:
             return None, []
-        return before, were or [one]
+        return before, [other for other in were if other.what == one.what] or were or [one]
 
     def _agreed(self, space: Space) -> list[list[Space]]:
         """The peers of a new namespace as if they were it; each must have been allowed what is allowed here."""
@@ -272,13 +271,14 @@ class Gains:
             piece for side, other in sides
             for piece in resolved(pieces_of(side, other, direction, present=present), self._labels_before)
         ]  # fmt: skip
-        found = [] if alike else subtracted(now, was, self._labels_before)
+        left = [] if alike else resolved(subtracted(now, was, self._labels_before), self._labels_now)
+        found = [plain(piece, self._labels_now) for piece in left]
         if self._moves and space.name in self._users:
             was = was or [
                 piece for side, other in sides for piece in pieces_of(side, other, direction, present=present)
             ]
             now = pieces_of(space, one, direction, present=present)
-            found += subtracted(self._of_moved(now, was, direction, one), found, self._labels_now)
+            found += subtracted(self._of_moved(now, was, direction, one, found), found, self._labels_now)
         return found
 
     def _labels_now(self, name: str) -> Mapping[str, str] | None:
@@ -289,30 +289,38 @@ class Gains:
         space = self.baseline.spaces.get(name) or self.live.spaces.get(name)
         return space.labels if space else None
 
-    def _of_moved(self, now: list[Piece], was: list[Piece], direction: Direction, one: Endpoint) -> list[Piece]:
-        """What is gained with regard to namespaces and workloads that have other labels or port names than before."""
+    def _of_moved(
+        self, now: list[Piece], was: list[Piece], direction: Direction, one: Endpoint, known: list[Piece]
+    ) -> list[Piece]:
+        """What is gained with regard to namespaces and workloads that have other labels or port names than before,
+        beside what is known to be gained.
+        """
         found: list[Piece] = []
-        for before, after in self._moves:  # a namespace comes before the workloads in it
+        for place in sorted(self._users[one.namespace]):  # a namespace comes before the workloads in it
+            before, after = self._moves[place]
             end = after[0][1]
             if not end.workload:
                 there = [[piece for each in side if (piece := within(each, end.namespace, seats[0][0]))]
                          for side, seats in ((now, after), (was, before))]  # fmt: skip
                 found += subtracted(there[0], there[1])
             elif end.workload != one.workload:
-                found += self._of_workload(now, was, before, after, direction, found)
+                found += self._of_workload(now, was, before, after, direction, [*known, *found])
         return found
 
     def _of_workload(
         self, now: list[Piece], was: list[Piece], before: list[Seat], after: list[Seat], direction: Direction,
         found: list[Piece],
     ) -> Iterator[Piece]:  # fmt: skip
-        known = [*held(was, before, direction).values(), *held(found, after, direction).values()]
-        for through, ports in held(now, after, direction).items():
-            rest = ports.numbered
+        if all(one.node for _, one in before):
+            return  # no policy spoke of it before: it is judged as one that is new
+        allowed = held(now, after, direction)
+        known = [*held(was, before, direction).values(), *held(found, after, direction).values()] if allowed else []
+        for through, ports in allowed.items():
+            rest = ports
             for other in known:
-                rest &= ~other.numbered
+                rest &= ~other
             if rest:
-                yield Piece(Workload(after[0][1].workload), EVERYWHERE, Ports(rest), through)
+                yield Piece(Workload(after[0][1].workload), EVERYWHERE, PortSet(rest), through)
 
     # Around it ------------------------------------------------------------------------------------------------------
 
@@ -332,7 +340,7 @@ class Gains:
             own = key_of(side.snapshot, subject)
             if own is not None:
                 yield own
-        for _, now in self._moves if space.name in self._users else ():
+        for _, now in (self._moves[place] for place in sorted(self._users.get(space.name, ()))):
             moved = key_of(self.live.snapshot, now[0][1].workload)
             yield moved or Key(NAMESPACES, "", now[0][1].namespace)
 
@@ -342,7 +350,7 @@ class Gains:
         sides = [{policy.key: policy for policy in (*side.policies, *side.above)} if side else {}
                  for side in (before, space)]  # fmt: skip
         for key in sorted(sides[0].keys() | sides[1].keys()):
-            if sides[0].get(key) is not sides[1].get(key):
+            if sides[0].get(key) != sides[1].get(key):
                 yield key
 
 
@@ -356,7 +364,7 @@ def way(
     evidence = dict.fromkeys([*first[:1], *differing, *first, Key(NAMESPACES, "", space.name)])
     if carrier is not None:
         return (named(carrier),), tuple(evidence)
-    return (f"the default: no policy isolates it for {through.name}",), tuple(evidence)
+    return ("the default for pods that no policy isolates",), tuple(evidence)
 
 
 def unreadable(policy: Policy) -> Gap:
@@ -378,18 +386,15 @@ def pieces_of(space: Space, one: Endpoint, direction: Direction, *, present: boo
     return found
 
 
-def held(pieces: Iterable[Piece], seats: Iterable[Seat], direction: Direction) -> dict[Through, Ports]:
+def held(pieces: Iterable[Piece], seats: Iterable[Seat], direction: Direction) -> dict[Through, int]:
     """The ports that pieces allow to, or from, the classes of a workload, by what allows them."""
-    found: dict[Through, Ports] = {}
+    found: dict[Through, int] = {}
     for labels, one in seats:
         for piece in pieces:
             if one.node or not has(piece, labels, dict(one.labels)):
                 continue
-            numbered = piece.ports.numbered
-            for name, protocol in piece.ports.named if direction == "egress" else ():
-                for its, number in one.port(name, protocol):
-                    numbered |= span(its, number, number)
-            found[piece.through] = joined_ports(found.get(piece.through, NO_PORTS), Ports(numbered))
+            numbered = piece.ports.at(one) if direction == "egress" else piece.ports.numbered
+            found[piece.through] = found.get(piece.through, 0) | numbered
     return found
 
 

@@ -117,12 +117,16 @@ class Profile:
         """Whether no policy judges it."""
         return not (self.admin or self.baseline or self.old or self.networks is not None or self.unknown)
 
+    def policies(self) -> Iterator[Policy]:
+        """Every policy, tier by tier."""
+        for group in (*self.admin, self.networks or (), *self.baseline, self.old):
+            yield from group
+
     def rules(self) -> Iterator[tuple[Policy, Rule]]:
         """Every rule that may decide something."""
-        for group in (*self.admin, self.networks or (), *self.baseline, self.old):
-            for policy in group:
-                for rule in policy.rules(self.direction) or ():
-                    yield policy, rule
+        for policy in self.policies():
+            for rule in policy.rules(self.direction) or ():
+                yield policy, rule
 
     @cached_property
     def says(self) -> str:
@@ -208,8 +212,7 @@ class Space:
         place = direction, one.labels, one.node
         known: Profile | None = self.memo.get(place)
         if known is None:
-            found = [policy for policy in (*self.above, *self.policies)
-                     if policy.rules(direction) is not None and selects(policy.subject, one, self.labels)]  # fmt: skip
+            found = [policy for policy in self._selecting(one) if policy.rules(direction) is not None]
             unmodelled = not one.node and any(
                 may_select(policy, self.name, self.labels, dict(one.labels)) for policy in self.opaque
             )
@@ -217,6 +220,16 @@ class Space:
             if shared not in self.memo:
                 self.memo[shared] = replace(_profile(direction, found), unmodelled=unmodelled)
             known = self.memo[place] = self.memo[shared]
+        return known
+
+    def _selecting(self, one: Endpoint) -> list[Policy]:
+        """The policies that select a class, in both directions."""
+        place = "selecting", one.labels, one.node
+        known: list[Policy] | None = self.memo.get(place)
+        if known is None:
+            known = self.memo[place] = [
+                policy for policy in (*self.above, *self.policies) if selects(policy.subject, one, self.labels)
+            ]
         return known
 
 
@@ -229,7 +242,7 @@ def selects(pods: Pods, one: Endpoint, labels: Mapping[str, str]) -> bool:
             return False
     elif not selectors.matches(pods.namespaces, labels):
         return False
-    return selectors.matches(pods.pods, dict(one.labels))
+    return not pods.pods or selectors.matches(pods.pods, dict(one.labels))
 
 
 def _profile(direction: Direction, found: Iterable[Policy]) -> Profile:
@@ -250,7 +263,8 @@ def _profile(direction: Direction, found: Iterable[Policy]) -> Profile:
 class Connectivity:
     """The result of a snapshot: its namespaces, and the policies of the whole cluster.
 
-    `seen` are the volatile labels that tell classes apart, `touched` the places that the last update looked at.
+    `seen` are the volatile labels that tell classes apart, `opaque` the policies of other makers by the namespace that
+    they are about ("" is all), `touched` the places that the last update looked at.
     """
 
     snapshot: Snapshot
@@ -258,6 +272,7 @@ class Connectivity:
     above: tuple[Policy, ...]
     pods_by_ip: PodsByIp
     seen: frozenset[str] = frozenset()
+    opaque: Mapping[str, Sequence[Opaque]] = field(default_factory=dict)
     touched: frozenset[tuple[str, str]] = frozenset()
 
     @cached_property
@@ -304,7 +319,7 @@ class Connectivity:
         """What may go from one party to another, both ends together. Between parties that no policy judges: unknown."""
         if not source.judged and not destination.judged:
             return UNKNOWN
-        pairs = [*_pairs(source, destination, self._marks(source, destination))]
+        pairs = self.pairs(source, destination)
 
         def evaluate(world: World) -> Outcome:
             accept, deny = 0, EVERY
@@ -315,6 +330,10 @@ class Connectivity:
             return Outcome(accept, deny)
 
         return worlds(evaluate)
+
+    def pairs(self, source: Party, destination: Party) -> Sequence[tuple[Party, Party]]:
+        """Both ends at each of their addresses that a connection may use, as far as policies tell them apart."""
+        return [*_pairs(source, destination, self._marks(source, destination))]
 
     def _marks(self, source: Party, destination: Party) -> Sequence[int]:
         """Where the blocks begin and end that some policy at either end speaks of."""

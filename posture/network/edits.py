@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 from posture.kinds import BY_NAME
 from posture.model import Change, Changed, Content, Key, Snapshot
+from posture.selectors import matches
 
 from .allowed import NON_ISOLATED, regions, through_of
-from .compare import named
+from .compare import named, pieces_of
 from .connectivity import Connectivity, Space
-from .endpoints import NAME_LABEL, PODS, WORKLOADS, template_of, workload_of
-from .policies import NETWORK_POLICIES, Direction, Ports, compiled
-from .regions import Piece, Term, common_ports, overlap, without_ports
+from .endpoints import NAME_LABEL, PODS, WORKLOADS, namespace_of, template_of, workload_of
+from .policies import NETWORK_POLICIES, Direction, compiled
+from .portset import NO_PORTS, PortSet, common_ports, joined_ports, port_set, without_ports
+from .regions import Piece, Term, overlap, subtracted
 from .units import piece_of, ports_out
 
 _FIELDS: Mapping[Direction, tuple[str, str]] = {"ingress": ("Ingress", "from"), "egress": ("Egress", "to")}
@@ -94,12 +97,11 @@ def _narrower(
     for peer in rule.get(field) or [None]:
         alone = {**rule, field: [peer]} if peer is not None else dict(rule)
         ports = _ports_of(key, alone, direction)
-        hit = Ports(0)
+        hit = NO_PORTS
         for region in _regions(key, alone, direction):
             for piece in pieces:
                 if _meets(region, piece):
-                    common = common_ports(ports, piece.ports)
-                    hit = Ports(hit.numbered | common.numbered, (*hit.named, *common.named))
+                    hit = joined_ports(hit, common_ports(ports, piece.ports))
         if not hit.numbered and not hit.named:
             kept.append(peer)
             continue
@@ -123,9 +125,9 @@ def _regions(key: Key, rule: Mapping[str, Any], direction: Direction) -> list[Pi
     return [region for one in policy.rules(direction) or () for region in regions(one, policy, direction)]
 
 
-def _ports_of(key: Key, rule: Mapping[str, Any], direction: Direction) -> Ports:
+def _ports_of(key: Key, rule: Mapping[str, Any], direction: Direction) -> PortSet:
     rules = _alone(key, rule, direction).rules(direction) or ()
-    return rules[0].ports if rules else Ports(0)
+    return port_set(rules[0].ports) if rules else NO_PORTS
 
 
 def _alone(key: Key, rule: Mapping[str, Any], direction: Direction) -> Any:
@@ -137,44 +139,78 @@ def _alone(key: Key, rule: Mapping[str, Any], direction: Direction) -> Any:
 
 
 def agreed(change: Change, live: Connectivity) -> tuple[tuple[Key, Content], ...]:
-    """NetworkPolicies that allow exactly what a change gained to exactly its pods, to add to a baseline."""
+    """NetworkPolicies that allow exactly what a change gained to exactly its pods, to add to a baseline.
+
+    None at all where NetworkPolicy cannot say it: what a policy of the whole cluster decides, pods that have the labels
+    of others, addresses that nobody knows. Such a gain is agreed to with the object that made it.
+    """
+    if change.through.kind not in ("NetworkPolicy", NON_ISOLATED):
+        return ()
     found: dict[str, tuple[Key, Content]] = {}
-    labels = _labels(live, change) if change.scope in live.spaces else {}
     for unit in change.gained:
         direction: Direction = unit["direction"]
-        selector = unit.get("podSelector", {"matchLabels": labels} if labels else {})
+        selector = _of_nobody(live, change.scope, unit) if "podSelector" in unit else _alone_in(live, change.subject)
+        kind, peers = _FIELDS[direction]
+        rules = None if selector is None or not _of_all(live, change, unit) else _rules(live, unit, peers)
+        if selector is None or rules is None:
+            return ()
         mark = repr((change.where, direction, sorted(selector.items(), key=repr))).encode("utf-8", "surrogatepass")
         name = "posture-agreed-" + hashlib.blake2b(mark, digest_size=6).hexdigest()
-        key = Key(NETWORK_POLICIES, change.scope, name)
-        kind, peers = _FIELDS[direction]
         if name not in found:
-            found[name] = key, {"spec": {"podSelector": selector, "policyTypes": [kind], direction: []}}
-        spec = found[name][1]["spec"]
-        spec[direction] += _rules(live, unit, peers)
+            spec: dict[str, Any] = {"podSelector": selector, "policyTypes": [kind], direction: []}
+            found[name] = Key(NETWORK_POLICIES, change.scope, name), {"spec": spec}
+        found[name][1]["spec"][direction] += rules
     return tuple(found.values())
 
 
-def _rules(live: Connectivity, unit: Mapping[str, Any], field: str) -> Iterator[dict[str, Any]]:
-    """The rules of a NetworkPolicy that allow what a unit says; none for what a NetworkPolicy cannot say."""
-    ports: list[dict[str, Any]] = []
-    for port in unit["ports"]:
-        protocols = [port["protocol"]] if port["protocol"] else ["TCP", "UDP", "SCTP"]
-        ports += [{**port, "protocol": protocol} for protocol in protocols]
-    more = {"ports": ports} if ports else {}
+def _of_all(live: Connectivity, change: Change, unit: Mapping[str, Any]) -> bool:
+    """Whether all pods of a workload are allowed it, and not only those of one side of a rollout."""
+    space = live.spaces.get(change.scope)
+    mine = [one for one in space.classes if one.workload == change.subject and not one.node] if space else []
+    if space is None or len(mine) < 2:
+        return True
+    return all(not subtracted([piece_of(unit)], pieces_of(space, one, unit["direction"])) for one in mine)
+
+
+def _of_nobody(live: Connectivity, namespace: str, unit: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The selector of pods that are not there yet; None where it picks some that are, which gained nothing."""
+    space = live.spaces.get(namespace)
+    classes = space.classes if space else ()
+    found: dict[str, Any] = unit["podSelector"]
+    return None if any(not one.node and matches(found, dict(one.labels)) for one in classes) else found
+
+
+def _alone_in(live: Connectivity, workload: str) -> dict[str, Any] | None:
+    """A selector of a workload's pods and of no others of its namespace; None where their labels are not enough."""
+    space = live.spaces.get(namespace_of(workload))
+    labels = [dict(one.labels) for one in space.classes if one.workload == workload] if space else []
+    if space is None or not labels:
+        return None
+    same = dict(set.intersection(*(set(one.items()) for one in labels)))
+    others = [dict(one.labels) for one in space.classes if one.workload != workload and not one.node]
+    if any(same.items() <= one.items() for one in others):
+        return None
+    return {"matchLabels": same} if same else {}
+
+
+def _rules(live: Connectivity, unit: Mapping[str, Any], field: str) -> list[dict[str, Any]] | None:
+    """The rules of a NetworkPolicy that allow what a unit says; None for what a NetworkPolicy cannot say."""
     peer = unit["peer"]
+    more = {"ports": list(unit["ports"])} if unit["ports"] else {}
+    if (
+        any("numbers" in port for port in unit["ports"])
+        or "other" in peer
+        or ("podSelector" in peer and "cidrs" in peer)
+    ):
+        return None
     if "workload" in peer:
-        namespace = peer["workload"].partition(":")[2].partition("/")[0]
-        space = live.spaces.get(namespace)
-        for one in space.classes if space else ():
-            if one.workload == peer["workload"]:
-                where = {"matchLabels": {NAME_LABEL: namespace}}
-                yield {field: [{"namespaceSelector": where, "podSelector": {"matchLabels": dict(one.labels)}}], **more}
-    elif "podSelector" in peer:
-        for spaces in _plain(peer["namespaceSelector"]):
-            for pods in _plain(peer["podSelector"]):
-                yield {field: [{"namespaceSelector": spaces, "podSelector": pods}], **more}
-    elif "other" not in peer:
-        yield {field: [{"ipBlock": {"cidr": cidr}} for cidr in peer["cidrs"]], **more}
+        selector = _alone_in(live, peer["workload"])
+        where = {"matchLabels": {NAME_LABEL: namespace_of(peer["workload"])}}
+        return None if selector is None else [{field: [{"namespaceSelector": where, "podSelector": selector}], **more}]
+    if "cidrs" in peer:
+        return [{field: [{"ipBlock": {"cidr": cidr}} for cidr in peer["cidrs"]], **more}]
+    both = product(_plain(peer["namespaceSelector"]), _plain(peer["podSelector"]))
+    return [{field: [{"namespaceSelector": spaces, "podSelector": pods} for spaces, pods in both], **more}]
 
 
 def _plain(selector: Mapping[str, Any]) -> list[dict[str, Any]]:

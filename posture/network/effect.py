@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 from . import evaluate as updates
-from .connectivity import Connectivity, Outcome, Party, Space, selects, worlds
+from .addresses import EVERYWHERE
+from .connectivity import Connectivity, Space, selects
 from .endpoints import Endpoint, namespace_of
+from .lookup import opened
 from .policies import Direction
-from .ports import span
 from .regions import Piece, Term, Workload, has, holds
 
 OTHER: dict[Direction, Direction] = {"ingress": "egress", "egress": "ingress"}
@@ -26,27 +29,36 @@ class Ends:
 
         A class itself counts as its own user only where it is several pods, which nobody knows: it does not count.
         """
-        if isinstance(piece.who, Workload):
-            found = {piece.who.name} if self._uses_workload(one, direction, piece, piece.who.name) else set()
-            return sorted(found)
+        found = self._users(one, direction, piece, every=not limit)
+        return sorted(islice(found, limit) if limit else found)
+
+    def _users(self, one: Endpoint, direction: Direction, piece: Piece, *, every: bool) -> Iterator[str]:
+        if isinstance(piece.who, Workload) and self._uses_workload(one, direction, piece, piece.who.name):
+            yield piece.who.name
         if not isinstance(piece.who, Term):
-            return []
-        found = {name for name in self._opened(piece.who, OTHER[direction]) if name != one.workload}
-        if limit and len(found) >= limit:
-            return sorted(found)[:limit]
-        for space in self._candidates(one):
-            for other in space.classes:
-                if other.workload in found or other.workload == one.workload or other.node:
-                    continue
-                if space.profile(other, OTHER[direction]).empty:
+            return
+        found = {one.workload}
+        for name in self._free(one, direction, piece, every=every):
+            if name not in found:
+                found.add(name)
+                yield name
+        spaces = Term(piece.who.part(pods=False))
+        names = updates.lookup_of(self.of).meant(piece.who)
+        named = (self.of.spaces[name] for name in names or () if name in self.of.spaces)
+        for space in self._candidates(one, OTHER[direction]) if names is None else named:
+            allowing: dict[tuple[Any, ...], bool] = {}
+            for other in space.classes if holds(spaces, space.labels, {}) else ():
+                profile = space.profile(other, OTHER[direction])
+                if other.workload in found or other.node or profile.empty:
                     continue
                 if not has(piece, space.labels, dict(other.labels), other.addresses):
                     continue
-                if self._allows(one, direction, piece, other):
+                alike = id(profile), other.named, other.addresses
+                if alike not in allowing:
+                    allowing[alike] = self._allows(one, direction, piece, other)
+                if allowing[alike]:
                     found.add(other.workload)
-                    if limit and len(found) >= limit:
-                        return sorted(found)
-        return sorted(found)
+                    yield other.workload
 
     def _uses_workload(self, one: Endpoint, direction: Direction, piece: Piece, name: str) -> bool:
         space = self.of.spaces.get(namespace_of(name))
@@ -56,40 +68,53 @@ class Ends:
 
     def _allows(self, one: Endpoint, direction: Direction, piece: Piece, other: Endpoint) -> bool:
         """Whether the other end may allow some of the ports."""
-        ports = piece.ports.numbered
-        target = one if direction == "ingress" else other
-        for name, protocol in piece.ports.named:
-            for its, number in target.port(name, protocol):
-                ports |= span(its, number, number)
-        party, subject = self.of.party(one), self.of.party(other)
-        return bool(_end(self.of, subject, OTHER[direction], party).accept & ports)
+        mine, theirs = self.of.party(one), self.of.party(other)
+        source, target = (theirs, mine) if direction == "ingress" else (mine, theirs)
+        ports = piece.ports.at(one if direction == "ingress" else other)
+        return bool(ports and self.of.between(source, target).accept & ports)
 
-    def _opened(self, term: Term, direction: Direction) -> list[str]:
+    def _free(self, one: Endpoint, direction: Direction, piece: Piece, *, every: bool) -> Iterable[str]:
+        """The workloads of a piece of whose own end nothing judges."""
+        assert isinstance(piece.who, Term)
+        if piece.ranges == EVERYWHERE and not piece.ports.named:
+            return self._opened(piece.who, OTHER[direction], every=every)
+        return (
+            other.workload for space in self._unjudged(piece.who, OTHER[direction])
+            for other in opened(space, OTHER[direction])
+            if has(piece, space.labels, dict(other.labels), other.addresses)
+            and piece.ports.at(one if direction == "ingress" else other)
+        )  # fmt: skip
+
+    def _unjudged(self, term: Term, direction: Direction) -> Iterator[Space]:
+        """The namespaces that a term may be about, with pods of which nothing judges a direction."""
+        names = [term.namespace] if term.namespace else updates.lookup_of(self.of).unjudged(direction)
+        return (self.of.spaces[name] for name in names if name in self.of.spaces)
+
+    def _opened(self, term: Term, direction: Direction, *, every: bool) -> Iterable[str]:
         """The workloads of a term of which nothing judges this direction."""
         place = term, direction
-        if place not in self._open:
-            name = term.namespace
-            spaces: Sequence[Space | None] = [self.of.spaces.get(name)] if name else [*self.of.spaces.values()]
-            found = {
-                one.workload
-                for space in spaces if space is not None
-                for one in space.classes
-                if not one.node and space.profile(one, direction).empty and holds(term, space.labels, dict(one.labels))
-            }  # fmt: skip
+        found = (one.workload for space in self._unjudged(term, direction) for one in opened(space, direction)
+                 if holds(term, space.labels, dict(one.labels)))  # fmt: skip
+        if every and place not in self._open:
             self._open[place] = sorted(found)
-        return self._open[place]
+        return self._open.get(place, found)
 
-    def _candidates(self, one: Endpoint) -> Iterator[Space]:
-        """The namespaces with a policy that may let some of their pods reach a class, or be reached by it."""
-        names = {one.namespace}
-        for peer, using in updates.far(self.of):
-            if selects(peer, one, self.of.labels_of(one.namespace)):
-                names |= using
-        return (self.of.spaces[name] for name in sorted(names) if name in self.of.spaces)
-
-
-def _end(result: Connectivity, subject: Party, direction: Direction, other: Party) -> Outcome:
-    return worlds(lambda world: result.end(world, subject, direction, other))
+    def _candidates(self, one: Endpoint, direction: Direction) -> Iterator[Space]:
+        """The namespaces with a policy that may let some of their pods reach a class, or be reached by it; its own
+        first, and last those that need not name it.
+        """
+        labels, seen = self.of.labels_of(one.namespace), {one.namespace}
+        yield self.of.spaces[one.namespace]
+        for peer, using in updates.lookup_of(self.of).naming(labels, dict(one.labels)):
+            if selects(peer, one, labels):
+                for name in using:
+                    if name not in seen:
+                        seen.add(name)
+                        yield self.of.spaces[name]
+        for name in updates.lookup_of(self.of).unnamed(direction, one.addresses, self.of.pods_by_ip):
+            if name not in seen:
+                seen.add(name)
+                yield self.of.spaces[name]
 
 
 def ends(result: Connectivity) -> Ends:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,25 +13,26 @@ from posture.model import Changed, Key, Snapshot
 from . import cni
 from .connectivity import TIERS, Connectivity, Space, places_of, selects
 from .endpoints import NAME_LABEL, PODS, VOLATILE, WORKLOADS, Endpoint, folded
+from .lookup import Lookup
 from .opaque import OPAQUE, Opaque, opaques
 from .opaque import keys as labels_of
 from .policies import NETWORK_POLICIES, Pods, Policy, Rule, compiled
 
 NAMESPACES = "namespaces"
 _MEMBERS = (PODS, *WORKLOADS, NETWORK_POLICIES)
-READS = (*_MEMBERS, *TIERS, *OPAQUE)
+READS = (NAMESPACES, *_MEMBERS, *TIERS, *OPAQUE)
 SETTING, DETECT = "podsByIp", "detect"
 
 
 def evaluate(snapshot: Snapshot, previous: Connectivity | None = None, changed: Iterable[Changed] = ()) -> Connectivity:
     """What is possible. Without `previous` an update from nothing; the cost follows `changed`."""
     if previous is None:
-        return _Update(snapshot, Connectivity(snapshot, Layer(), (), "unknown"), [*_all(snapshot)]).result()
+        return _Update(snapshot, Connectivity(snapshot, {}, (), "unknown"), [*_all(snapshot)]).result()
     return _Update(snapshot, previous, [change.key for change in changed]).result()
 
 
 def _all(snapshot: Snapshot) -> Iterator[Key]:
-    for resource in (NAMESPACES, *READS):
+    for resource in READS:
         for namespace, name in snapshot.index.get(resource, {}):
             yield Key(resource, namespace, name)
 
@@ -59,14 +60,13 @@ class _Update:
                 self.moved.setdefault(key.name, {})
         self.above = self._above([key for key in keys if key.resource in TIERS])
         self.policies = {name: self._policies(name) for name in self.moved}
-        self.opaque: dict[str, list[Opaque]] = {}
-        for one in opaques(snapshot):
-            self.opaque.setdefault(one.namespace, []).append(one)
         self.other = any(key.resource in OPAQUE for key in keys)
+        self.opaque = _by_namespace(opaques(snapshot)) if self.other else previous.opaque
         looked = (label for policies in (self.above, *self.policies.values()) for policy in policies
                   for label in _labels(policy))  # fmt: skip
-        others = (label for found in self.opaque.values() for one in found for label in labels_of(one))
-        self.seen = previous.seen | seen | (VOLATILE & frozenset((*looked, *others)))
+        opaque = self.opaque.values() if self.other else ()
+        others = (label for found in opaque for one in found for label in labels_of(one))
+        self.seen = previous.seen | seen | VOLATILE.intersection([*looked, *others])
 
     def _above(self, keys: Collection[Key]) -> tuple[Policy, ...]:
         """The policies of the whole cluster; those whose objects did not change are the same objects as before."""
@@ -96,7 +96,7 @@ class _Update:
     def result(self) -> Connectivity:
         """The namespaces that changed, made anew, above the others."""
         before = self.previous.spaces
-        spaces: Layer[str, Space] = before.fork() if isinstance(before, Layer) else Layer(before)
+        spaces: Layer[str, Space] = before.fork() if isinstance(before, Layer) else Layer(before or None)
         anew: set[str] = set(self.moved)
         if self.seen != self.previous.seen or self.other:
             anew |= set(before)
@@ -110,8 +110,16 @@ class _Update:
                 del spaces[name]
         settings = self.snapshot.settings or self.previous.snapshot.settings
         by_ip = cni.detected(self.snapshot) if settings.get(SETTING, DETECT) == DETECT else settings[SETTING]
-        found = Connectivity(self.snapshot, spaces, self.above, by_ip, self.seen)  # type: ignore[arg-type]
-        return replace(found, touched=frozenset(_touched(self.previous, found, anew)))
+        found = Connectivity(self.snapshot, spaces, self.above, by_ip, self.seen, self.opaque)  # type: ignore[arg-type]
+        if not before:
+            return replace(found, touched=found.places)
+        lookup = Lookup(lookup_of(self.previous))
+        for name in anew:
+            lookup.replace(before.get(name), spaces.get(name))
+        found.__dict__[_LOOKUP] = lookup
+        touched = replace(found, touched=frozenset(_touched(self.previous, found, anew)))
+        touched.__dict__[_LOOKUP] = lookup
+        return touched
 
     def _below(self, spaces: Mapping[str, Space]) -> Iterator[str]:
         """The namespaces that a policy of the cluster may select which is new, gone or another than before."""
@@ -141,8 +149,15 @@ class _Update:
         else:
             keys = (key for key in names if key.resource != NETWORK_POLICIES)
             classes, pods = folded(self.snapshot, keys, self.seen)
-        opaque = (*self.opaque.get("", ()), *self.opaque.get(name, ()))
+        opaque = (*self.opaque.get("", ()), *(self.opaque.get(name, ()) if name else ()))
         return Space(name, labels, tuple(names), policies, above, classes, pods, opaque)
+
+
+def _by_namespace(given: Iterable[Opaque]) -> Mapping[str, Sequence[Opaque]]:
+    found: dict[str, list[Opaque]] = {}
+    for one in given:
+        found.setdefault(one.namespace, []).append(one)
+    return found
 
 
 def _above(policy: Policy, labels: Mapping[str, str]) -> bool:
@@ -169,11 +184,13 @@ def _keys(selector: Mapping[str, Any]) -> Iterator[str]:
 
 type Seat = tuple[Mapping[str, str], Endpoint]
 """the labels of a namespace, and a class in it"""
+type Move = tuple[list[Seat], list[Seat]]
+"""the classes of one workload before and after"""
 
 
 def _touched(before: Connectivity, after: Connectivity, anew: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The places of the namespaces that were made anew, and those whose policies name what has other labels now."""
-    moved: list[tuple[list[Seat], list[Seat]]] = []
+    moved: list[Move] = []
     for name in anew:
         sides = [side.spaces.get(name) for side in (before, after)]
         for space in sides:
@@ -182,12 +199,12 @@ def _touched(before: Connectivity, after: Connectivity, anew: Iterable[str]) -> 
         if before.spaces:
             moved += moves(*sides)
     if moved:
-        for name in users(before, moved) | users(after, moved):
+        for name in users((before, after), moved):
             if name in after.spaces:
                 yield from places_of(after.spaces[name])
 
 
-def moves(old: Space | None, new: Space | None) -> Iterator[tuple[list[Seat], list[Seat]]]:
+def moves(old: Space | None, new: Space | None) -> Iterator[Move]:
     """The workloads that are on both sides and look another way to policies: their classes before and after.
 
     A namespace with other labels is one for itself, with a class that is no workload's: all pods that it may get.
@@ -209,18 +226,23 @@ def moves(old: Space | None, new: Space | None) -> Iterator[tuple[list[Seat], li
             yield was, now
 
 
-def users(result: Connectivity, moved: Iterable[tuple[list[Seat], list[Seat]]]) -> frozenset[str]:
-    """The namespaces with a policy that names some of these workloads now and did not before, or the reverse."""
-    found: set[str] = set()
-    given = [*moved]
-    for peer, names in far(result):
-        for was, now in given:
+def users(results: Sequence[Connectivity], moved: Sequence[Move]) -> Mapping[str, Collection[int]]:
+    """The namespaces with a policy that names some of these workloads now and did not before, or the reverse; and the
+    namespaces that these are in. Each with the places of those in the list.
+    """
+    found: dict[str, set[int]] = {}
+    for place, (was, now) in enumerate(moved):
+        for _, one in now:
+            found.setdefault(one.namespace, set()).add(place)
+        near = [(labels, dict(one.labels) if one.workload else None) for labels, one in (*was, *now)]
+        naming = (each for result in results for end in near for each in lookup_of(result).naming(*end))
+        for peer, names in naming:
             picked = [{(one.named, one.node) for labels, one in side if _picks(peer, one, labels)}
                       for side in (was, now)]  # fmt: skip
             if picked[0] != picked[1]:
-                found |= names
-                break
-    return frozenset(found)
+                for name in names:
+                    found.setdefault(name, set()).add(place)
+    return found
 
 
 def _picks(peer: Pods, one: Endpoint, labels: Mapping[str, str]) -> bool:
@@ -228,35 +250,17 @@ def _picks(peer: Pods, one: Endpoint, labels: Mapping[str, str]) -> bool:
     return selectors.matches(peer.namespaces, labels) if not one.workload else selects(peer, one, labels)
 
 
-def far(result: Connectivity) -> Collection[tuple[Pods, frozenset[str]]]:
-    """The peers that may be pods of other namespaces, each with the namespaces whose pods they speak to or of."""
-    memo = result.__dict__.get("_far")
-    if memo is None:
-        found: dict[str, tuple[Pods, set[str]]] = {}
+_LOOKUP = "_lookup"
+
+
+def lookup_of(result: Connectivity) -> Lookup:
+    """Who is about whom in a result: made with an update, else when it is first asked for."""
+    found: Lookup | None = result.__dict__.get(_LOOKUP)
+    if found is None:
+        found = result.__dict__[_LOOKUP] = Lookup()
         for space in result.spaces.values():
-            for text, peer in _far(space).items():
-                if text in found:
-                    found[text][1].add(space.name)
-                else:
-                    found[text] = peer, {space.name}
-        memo = result.__dict__["_far"] = [(peer, frozenset(names)) for peer, names in found.values()]
-    return memo
-
-
-def _far(space: Space) -> Mapping[str, Pods]:
-    memo = space.memo.get("far")
-    if memo is None:
-        memo = space.memo["far"] = {
-            repr(peer): peer
-            for policy in (*space.policies, *space.above)
-            for rule in (*(policy.ingress or ()), *(policy.egress or ()))
-            for peer in ((EVERYONE,) if rule.peers is None else rule.peers)
-            if isinstance(peer, Pods) and peer.namespaces is not None
-        }
-    return memo
-
-
-EVERYONE = Pods("", {}, {})
+            found.replace(None, space)
+    return found
 
 
 # Namespaces that are not there --------------------------------------------------------------------------------------

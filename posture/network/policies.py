@@ -9,7 +9,7 @@ nothing, Deny and Pass deny everything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
@@ -183,16 +183,21 @@ def _peer(namespace: str, peer: Mapping[str, Any]) -> Peer:
 def _ports(given: Sequence[Mapping[str, Any]]) -> Ports:
     if not given:
         return ANY_PORT
+    return _listed(tuple((one.get("protocol") or "TCP", one.get("port"), one.get("endPort")) for one in given))
+
+
+@lru_cache(maxsize=1 << 16)
+def _listed(given: tuple[tuple[str, str | int | None, int | None], ...]) -> Ports:
+    """Equal ports are one object: a set is as large as its highest port, and policies repeat a few of them."""
     numbered, named = 0, []
-    for one in given:
-        protocol, port = one.get("protocol") or "TCP", one.get("port")
+    for protocol, port, last in given:
         if port is None:
             numbered |= span(protocol)
         elif isinstance(port, str):
             span(protocol)
             named.append((port, protocol))
         else:
-            numbered |= span(protocol, port, one.get("endPort") or port)
+            numbered |= span(protocol, port, last or port)
     return Ports(numbered, tuple(sorted(set(named))))
 
 

@@ -6,29 +6,65 @@ policies may be about are looked at, and those that the same peers are about, on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from posture import selectors
+from posture.model import Gap, Snapshot
 
 from . import addresses
 from .addresses import EVERYWHERE, Ranges
-from .connectivity import ACCEPTED, DENIED, STRANGER, UNKNOWN, Connectivity, Outcome, Party, Profile, worlds
-from .policies import Block, Direction, Peer, Pods
+from .connectivity import (
+    ACCEPTED,
+    DENIED,
+    STRANGER,
+    TIERS,
+    UNKNOWN,
+    Connectivity,
+    Outcome,
+    Party,
+    Profile,
+    selects,
+    worlds,
+)
+from .effect import OTHER
+from .evaluate import NAMESPACES, lookup_of
+from .lookup import EVERYONE
+from .policies import NETWORK_POLICIES, Block, Direction, Peer, Pods
 
+FEW = 64
+"""Classes that are rather asked one by one than looked up at the other end."""
 type _Subject = tuple[Profile, tuple[Any, ...]]
 
 
 class Reach(NamedTuple):
     """What happens in one direction: to strangers, and to the classes that policies name.
 
-    `unsure` are classes of which both ends have to be asked together, since they have addresses of both families.
+    `nowhere` are strangers that no address is known of, which a block may be about. `unsure` are classes of which both
+    ends have to be asked together, since they have addresses that blocks tell apart.
     """
 
     strangers: Outcome
+    nowhere: Outcome
     named: Mapping[int, Outcome]
     unsure: frozenset[int]
+
+
+_HIDDEN = Reach(UNKNOWN, UNKNOWN, {}, frozenset())
+
+
+def hidden(snapshot: Snapshot, namespace: str) -> Gap | None:
+    """What may hide a policy that selects pods of a namespace, or the labels that decide whether one does."""
+    wanted = (NETWORK_POLICIES, namespace), *((tier, "") for tier in TIERS), (NAMESPACES, "")
+    return next((gap for resource, where in wanted if (gap := unread(snapshot, resource, where))), None)
+
+
+def unread(snapshot: Snapshot, resource: str, namespace: str) -> Gap | None:
+    """What was not read of a kind in a namespace ("" is any); a policy that cannot be evaluated is another matter."""
+    found = (gap for gap in snapshot.gaps if gap.touches(resource, namespace))
+    return next((gap for gap in found if gap.reason != "not modelled"), None)
 
 
 class Reaches:
@@ -36,13 +72,17 @@ class Reaches:
 
     def __init__(self, result: Connectivity) -> None:
         self.of = result
+        gaps = bool(result.snapshot.gaps)
+        self._hidden = frozenset(name for name in result.spaces if gaps and hidden(result.snapshot, name))
         self._members: dict[str, frozenset[int]] = {}
         self._made: dict[_Subject, Reach] = {}
+        self._met: dict[tuple[int, int], Outcome] = {}
+        self._reaches: dict[tuple[int, Direction], Reach] = {}
         self._outside: dict[_Subject, list[tuple[Ranges, Outcome]]] = {}
         self._alike: dict[tuple[int, ...], tuple[Mapping[int, frozenset[int]], frozenset[int]]] = {}
 
     @cached_property
-    def _places(self) -> Mapping[str, list[int]]:
+    def places(self) -> Mapping[str, list[int]]:
         """The classes of each namespace."""
         found: dict[str, list[int]] = {}
         for number, one in enumerate(self.of.classes):
@@ -53,6 +93,23 @@ class Reaches:
     def _nodes(self) -> frozenset[int]:
         """Classes in the network of their node."""
         return frozenset(number for number, one in enumerate(self.of.classes) if one.node)
+
+    @cached_property
+    def _nowhere(self) -> frozenset[int]:
+        """The judged classes that no address is known of."""
+        return frozenset(number for number, one in enumerate(self.of.classes) if not one.addresses and not one.node)
+
+    @cached_property
+    def _seats(self) -> Sequence[tuple[int, int]]:
+        """The addresses of judged classes, sorted, each with its class."""
+        return sorted(
+            (each, number) for number, one in enumerate(self.of.classes) if not one.node for each in one.addresses
+        )
+
+    @cached_property
+    def _families(self) -> Sequence[frozenset[int]]:
+        """The families of addresses that each class has; none where none is known."""
+        return [frozenset(map(addresses.family, one.addresses)) for one in self.of.classes]
 
     def _atoms(self, marks: tuple[int, ...]) -> tuple[Mapping[int, frozenset[int]], frozenset[int]]:
         """The addresses of each class as far as blocks tell them apart, and the classes that have several of them."""
@@ -75,20 +132,32 @@ class Reaches:
         if isinstance(peer, Pods):
             names = [peer.namespace] if peer.namespaces is None else self.of.namespaces_of(peer.namespaces)
             for name in names:
-                for number in self._places.get(name, ()):
+                for number in self.places.get(name, ()):
                     one = self.of.classes[number]
                     if not one.node and selectors.matches(peer.pods, dict(one.labels)):
                         yield number
-        elif isinstance(peer, Block) and (peer.pods or (peer.pods is None and self.of.pods_by_ip != "no")):
-            for number, one in enumerate(self.of.classes):
-                if not one.node and (not one.addresses or any(addresses.holds(peer.ranges, a) for a in one.addresses)):
-                    yield number
+        elif self._is_about_pods(peer):
+            for first, last in peer.ranges:
+                start, end = bisect_left(self._seats, (first, 0)), bisect_left(self._seats, (last + 1, 0))
+                yield from (number for _, number in self._seats[start:end])
+
+    def _is_about_pods(self, peer: Peer) -> TypeGuard[Block]:
+        """Whether a block may match addresses of pods."""
+        return isinstance(peer, Block) and (peer.pods or (peer.pods is None and self.of.pods_by_ip != "no"))
 
     def reach(self, number: int, direction: Direction) -> Reach:
         """What happens between a class and all others, in one direction. Nothing judges those in a node's network."""
+        known = self._reaches.get((number, direction))
+        if known is None:
+            known = self._reaches[number, direction] = self._known(number, direction)
+        return known
+
+    def _known(self, number: int, direction: Direction) -> Reach:
         subject = self.of.classes[number]
         if subject.node:
-            return Reach(ACCEPTED, {}, frozenset())
+            return Reach(ACCEPTED, ACCEPTED, {}, frozenset())
+        if subject.namespace in self._hidden:
+            return _HIDDEN
         profile = self.of.profile(subject, direction)
         place: _Subject = (profile, subject.named if direction == "ingress" else ())
         if place not in self._made:
@@ -97,16 +166,18 @@ class Reaches:
 
     def _reach(self, number: int, direction: Direction, profile: Profile) -> Reach:
         if profile.unknown:
-            return Reach(UNKNOWN, {}, frozenset())
+            return _HIDDEN
         rules = [rule for _, rule in profile.rules()]
         peers = list({repr(peer): peer for rule in rules for peer in rule.peers or ()}.values())
         named_by: dict[int, int] = {}
         for bit, peer in enumerate(peers):
             for other in self.members(peer):
                 named_by[other] = named_by.get(other, 0) | 1 << bit
-        blocks = [peer.ranges for peer in peers if isinstance(peer, Block)]
         by_address = any(not isinstance(peer, Pods) for peer in peers)
+        about_pods = any(map(self._is_about_pods, peers))
+        blocks = [peer.ranges for peer in peers if isinstance(peer, Block)]
         atoms, several = self._atoms(addresses.edges(blocks)) if by_address else ({}, frozenset())
+        unsure = several if about_pods else several & self._nodes
         names = direction == "egress" and any(rule.ports.named for rule in rules)
         for other in self._nodes if by_address or names else ():
             named_by.setdefault(other, 0)
@@ -118,14 +189,18 @@ class Reaches:
         memo: dict[tuple[Any, ...], Outcome] = {}
         found: dict[int, Outcome] = {}
         for other, bits in named_by.items():
-            if other in several:
+            if other in unsure:
                 continue
             one = self.of.classes[other]
             like = bits, one.node, one.named if names else (), atoms.get(other)
             if like not in memo:
                 memo[like] = self._once(subject, direction, self._single(other))
             found[other] = memo[like]
-        return Reach(self._once(subject, direction, STRANGER), found, several)
+        strangers = nowhere = self._once(subject, direction, STRANGER)
+        one_of_them = next((other for other in self._nowhere if other not in named_by), None)
+        if about_pods and one_of_them is not None:
+            nowhere = self._once(subject, direction, self.party(one_of_them))
+        return Reach(strangers, nowhere, found, unsure)
 
     def _once(self, subject: Party, direction: Direction, other: Party) -> Outcome:
         return worlds(lambda world: self.of.end(world, subject, direction, other))
@@ -147,6 +222,8 @@ class Reaches:
         subject = self.of.classes[number]
         if subject.node:
             return []
+        if subject.namespace in self._hidden:
+            return [(EVERYWHERE, UNKNOWN)]
         profile = self.of.profile(subject, direction)
         place: _Subject = (profile, subject.named if direction == "ingress" else ())
         if place not in self._outside:
@@ -160,49 +237,92 @@ class Reaches:
             self._outside[place] = [(addresses.union(ranges), outcome) for outcome, ranges in found.items()]
         return self._outside[place]
 
+    # Pairs ----------------------------------------------------------------------------------------------------------
+
     def pairs(self) -> Iterator[tuple[int, int, Outcome]]:
         """Every two classes of which one may reach the other on some port; a class and itself too: it may be two pods.
 
         What a node sends to its own pods, and a pod to itself, is left out: nothing ever stops it. So is what goes from
         node to node: no policy speaks of it.
         """
-        into = [self.reach(number, "ingress") for number in range(len(self.of.classes))]
-        open_to = [number for number, one in enumerate(into) if one.strangers.accept]
-        naming: dict[int, list[int]] = {}
-        for number, one in enumerate(into):
-            for other in (*one.named, *one.unsure):
-                naming.setdefault(other, []).append(number)
         for source in range(len(self.of.classes)):
-            out = self.reach(source, "egress")
-            candidates = {*open_to, *naming.get(source, ())}
-            if not out.strangers.accept:
-                candidates &= {*out.named, *out.unsure}
-            for destination in sorted(candidates):
-                found = self._both(source, destination, out, into[destination])
-                if found.accept:
-                    yield source, destination, found
+            for destination, found in self.from_one(source):
+                yield source, destination, found
+
+    def from_one(self, source: int) -> Iterator[tuple[int, Outcome]]:
+        """The classes that a class may reach, in order."""
+        out = self.reach(source, "egress")
+        for destination in self._others(source, "egress", out):
+            found = self._both(source, destination, out, self.reach(destination, "ingress"))
+            if found.accept:
+                yield destination, found
 
     def around(self, number: int) -> Iterator[tuple[int, int, Outcome]]:
         """The pairs of `pairs` that a class is an end of; it and itself comes twice."""
-        everyone = range(len(self.of.classes))
-        out, into = self.reach(number, "egress"), self.reach(number, "ingress")
-        for other in everyone if out.strangers.accept else sorted({*out.named, *out.unsure}):
-            found = self._both(number, other, out, self.reach(other, "ingress"))
+        for destination, found in self.from_one(number):
+            yield number, destination, found
+        into = self.reach(number, "ingress")
+        for source in self._others(number, "ingress", into):
+            found = self._both(source, number, self.reach(source, "egress"), into)
             if found.accept:
-                yield number, other, found
-        for other in everyone if into.strangers.accept else sorted({*into.named, *into.unsure}):
-            found = self._both(other, number, self.reach(other, "egress"), into)
-            if found.accept:
-                yield other, number, found
+                yield source, number, found
+
+    def _others(self, number: int, direction: Direction, reach: Reach) -> Iterable[int]:
+        """The classes at the other end that both ends may accept, and some more, sorted."""
+        if reach.strangers.accept:
+            return sorted(self._accepting(number, OTHER[direction]))
+        mine = {number for number, one in reach.named.items() if one.accept} | reach.unsure
+        if reach.nowhere.accept:
+            mine |= self._nowhere - reach.named.keys()
+        return sorted(mine if len(mine) < FEW else mine & self._accepting(number, OTHER[direction]))
+
+    def _accepting(self, number: int, direction: Direction) -> frozenset[int]:
+        """The classes that may accept a class in one direction, as far as their policies' peers say."""
+        one = self.of.classes[number]
+        labels = self.of.labels_of(one.namespace)
+        names = {one.namespace}
+        for peer, using in lookup_of(self.of).naming(labels, dict(one.labels)):
+            if peer == EVERYONE or selects(peer, one, labels):
+                names.update(using)
+        return self._by_default[direction] | {other for name in names for other in self.places.get(name, ())}
+
+    @cached_property
+    def _by_default(self) -> Mapping[Direction, frozenset[int]]:
+        """The classes that accept in a direction whom no peer of theirs names, or who has some address."""
+        found: dict[Direction, set[int]] = {"ingress": set(self._nodes), "egress": set(self._nodes)}
+        known: dict[Profile, bool] = {}
+        for number, one in enumerate(self.of.classes):
+            for direction, numbers in found.items():
+                profile = self.of.profile(one, direction)
+                if profile not in known:
+                    known[profile] = profile.unknown or profile.networks is None or any(
+                        not isinstance(peer, Pods) for _, rule in profile.rules() for peer in rule.peers or ()
+                    )  # fmt: skip
+                if known[profile] or one.namespace in self._hidden:
+                    numbers.add(number)
+        return {direction: frozenset(numbers) for direction, numbers in found.items()}
+
+    def both(self, source: int, destination: int) -> Outcome:
+        """What may go from one class to another."""
+        return self._both(source, destination, self.reach(source, "egress"), self.reach(destination, "ingress"))
 
     def _both(self, source: int, destination: int, out: Reach, into: Reach) -> Outcome:
-        ends = [{addresses.family(each) for each in self.of.classes[end].addresses} for end in (source, destination)]
-        if (all(ends) and not ends[0] & ends[1]) or (
-            self.of.classes[source].node and self.of.classes[destination].node
-        ):
+        ends = self._families[source], self._families[destination]
+        if (ends[0] and ends[1] and not ends[0] & ends[1]) or {source, destination} <= self._nodes:
             return DENIED
-        one, other = out.named.get(destination, out.strangers), into.named.get(source, into.strangers)
-        unknown = one.accept & one.deny or other.accept & other.deny
-        if unknown or destination in out.unsure or source in into.unsure:
-            return self.of.between(self.party(source), self.party(destination))  # what nobody knows is the same at both
-        return Outcome(one.accept & other.accept, one.deny | other.deny)
+        hides = out is _HIDDEN or into is _HIDDEN
+        if destination in out.unsure or source in into.unsure:
+            return UNKNOWN if hides else self.of.between(self.party(source), self.party(destination))
+        one, other = self._outcome(out, destination), self._outcome(into, source)
+        met = self._met.get((id(one), id(other)))  # few outcomes meet again and again; each is kept with its reach
+        if met is None:
+            met = self._met[id(one), id(other)] = Outcome(one.accept & other.accept, one.deny | other.deny)
+        if not met.accept or hides:
+            return met
+        if one.accept & one.deny & other.accept & other.deny:  # what nobody knows is the same at both
+            return self.of.between(self.party(source), self.party(destination))
+        return met
+
+    def _outcome(self, reach: Reach, other: int) -> Outcome:
+        found = reach.named.get(other)
+        return found or (reach.nowhere if other in self._nowhere else reach.strangers)

@@ -7,7 +7,7 @@ there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from posture.model import Through
@@ -15,8 +15,8 @@ from posture.model import Through
 from .addresses import EVERYWHERE, Ranges, common, minus, union
 from .addresses import holds as holds_address
 from .endpoints import NAME_LABEL
-from .policies import Pods, Ports, Unsure
-from .ports import EVERY, PROTOCOLS, span
+from .policies import Pods, Unsure
+from .portset import EVERY_PORT, PortSet, common_ports, joined_ports, without_ports
 
 MOST = 2000
 """Pieces of one difference. Beyond that what is left is called different: too much may be said, never too little."""
@@ -64,10 +64,12 @@ class Term(NamedTuple):
     @property
     def namespace(self) -> str:
         """The one namespace that it speaks of by name; "" where it may be several."""
-        for label, state in self.states:
-            if label == _NAME and state.among and not state.absent and len(state.values) == 1:
-                return next(iter(state.values))
-        return ""
+        return next(iter(self.names)) if len(self.names) == 1 else ""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The namespaces that it speaks of by name; none where it may be any others."""
+        return next((state.values for label, state in self.states if label == _NAME and state.among), frozenset())
 
     def part(self, pods: bool) -> tuple[tuple[_Label, State], ...]:
         """What it says of pods, or of their namespaces."""
@@ -81,7 +83,10 @@ type Known = Callable[[str], Mapping[str, str] | None]
 
 
 def _term(states: Mapping[_Label, State]) -> Term | None:
-    """A term; None for one that no pod can be."""
+    """A term; None for one that no pod can be. Every namespace has the label of its name."""
+    name = states.get(_NAME)
+    if name is not None and name.absent == name.among:
+        states = {**states, _NAME: State(name.among, name.values, not name.among)}
     if _NEVER in states.values():
         return None
     return Term(tuple(sorted(pair for pair in states.items() if pair[1] != _FREE)))
@@ -193,49 +198,11 @@ class Piece(NamedTuple):
 
     who: Who
     ranges: Ranges
-    ports: Ports
+    ports: PortSet
     through: Through = Through("", "", "")
 
 
-def without_ports(one: Ports, other: Ports) -> Ports:
-    """The ports that are not in the other. A name may be any port of its protocol."""
-    named = tuple(
-        (name, protocol) for name, protocol in one.named
-        if (name, protocol) not in other.named and (name, "") not in other.named
-        and not all(_whole(other, each) for each in _protocols((name, protocol)))
-    )  # fmt: skip
-    return Ports(one.numbered & ~other.numbered, named)
-
-
-def _whole(ports: Ports, protocol: str) -> bool:
-    every = span(protocol)
-    return ports.numbered & every == every
-
-
-def common_ports(one: Ports, other: Ports) -> Ports:
-    """The ports that are in both. A name that may be a port of the other is."""
-    named = {each for here, there in ((one, other), (other, one)) for each in here.named
-             if each in there.named or any(there.numbered & span(its) for its in _protocols(each))}  # fmt: skip
-    return Ports(one.numbered & other.numbered, tuple(sorted(named)))
-
-
-def _protocols(named: tuple[str, str]) -> Sequence[str]:
-    return (named[1],) if named[1] else PROTOCOLS
-
-
-def joined_ports(one: Ports, other: Ports) -> Ports:
-    """The ports of either."""
-    return Ports(one.numbered | other.numbered, tuple(sorted({*one.named, *other.named})))
-
-
-def _same(one: Ports, other: Ports) -> bool:
-    return (one.numbered, one.named) == (other.numbered, other.named)
-
-
-NO_PORTS = Ports(0)
-
-
-def _empty(ports: Ports) -> bool:
+def _empty(ports: PortSet) -> bool:
     return not ports.numbered and not ports.named
 
 
@@ -256,7 +223,7 @@ def _seen_from(who: Term, other: Term, known: Known) -> Term | None:
 
 def difference(one: Piece, other: Piece, known: Known = nobody) -> list[Piece]:
     """What is in one piece and not in another. `known` are the namespaces of the other's side."""
-    if _same(without_ports(one.ports, other.ports), one.ports):
+    if _empty(common_ports(one.ports, other.ports)):
         return [one]
     rest: list[Who] = []
     mine: Who = one.who
@@ -288,8 +255,8 @@ def overlap(one: Piece, other: Piece) -> Piece | None:
         who: Who = both(one.who, other.who)
         if who is None:
             return None
-    elif one.who is None and isinstance(other.who, Unsure):
-        who = other.who
+    elif isinstance(one.who, Unsure | None) and isinstance(other.who, Unsure | None):
+        who = one.who or other.who  # of two that nobody knows each may be the other
     elif one.who == other.who:
         who = one.who
     else:
@@ -313,18 +280,18 @@ def subtracted(given: Iterable[Piece], others: Sequence[Piece], known: Known = n
 
 def gathered(given: Iterable[Piece]) -> list[Piece]:
     """The same pieces in as few as are found by joining ports of equal peers and addresses of equal ports, sorted."""
-    ports: dict[tuple[Any, ...], Ports] = {}
+    ports: dict[tuple[Any, ...], PortSet] = {}
     for one in given:
         place = one.who, one.ranges, one.through
-        ports[place] = joined_ports(ports.get(place, NO_PORTS), one.ports)
-    ranges: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
+        ports[place] = joined_ports(ports[place], one.ports) if place in ports else one.ports
+    ranges: dict[tuple[Any, ...], list[Ranges]] = {}
     for (who, spans, through), each in ports.items():
-        ranges.setdefault((who, each.numbered, each.named, through), []).extend(spans)
+        ranges.setdefault((who, each, through), []).append(spans)
     made = [
-        Piece(who, union(spans), Ports(numbered, named), through)
-        for (who, numbered, named, through), spans in ranges.items()
+        Piece(who, found[0] if len(found) == 1 else union(span for spans in found for span in spans), each, through)
+        for (who, each, through), found in ranges.items()
     ]
-    return sorted(_outermost(made), key=order)
+    return sorted(_outermost(made), key=order) if len(made) > 1 else made
 
 
 def _outermost(given: list[Piece]) -> Iterator[Piece]:
@@ -365,16 +332,46 @@ def within(piece: Piece, name: str, labels: Mapping[str, str]) -> Piece | None:
 
 
 def resolved(given: Iterable[Piece], known: Known) -> list[Piece]:
-    """Pieces that name a namespace which is there say no more of it than its name; those it is not in are left out."""
+    """Pieces that name namespaces which are there say no more of each than its name; others of them are left out."""
     found: list[Piece] = []
     for piece in given:
-        name = piece.who.namespace if isinstance(piece.who, Term) else ""
-        labels = known(name) if name else None
-        kept = piece if labels is None else within(piece, name, labels)
-        if kept is not None:
-            found.append(kept)
+        names = piece.who.names if isinstance(piece.who, Term) else frozenset[str]()
+        there = {name: labels for name in sorted(names) if (labels := known(name)) is not None}
+        kept = (within(piece, name, labels) for name, labels in there.items())
+        found += [one for one in kept if one is not None]
+        if len(there) < len(names) or not names:
+            found.append(_but(piece, there))
     return found
 
 
-ANYONE = (Piece(ALL, EVERYWHERE, Ports(EVERY)), Piece(None, EVERYWHERE, Ports(EVERY)))
+def _but(piece: Piece, names: Collection[str]) -> Piece:
+    """What of a piece is in none of some of the namespaces that it names."""
+    if not names or not isinstance(piece.who, Term):
+        return piece
+    states = dict(piece.who.states)
+    states[_NAME] = states[_NAME]._replace(values=states[_NAME].values - frozenset(names))
+    return piece._replace(who=Term(tuple(states.items())))
+
+
+def plain(piece: Piece, known: Known) -> Piece:
+    """A piece that leaves out no namespaces of which it would not be anyway, by the labels that they have."""
+    if not isinstance(piece.who, Term):
+        return piece
+    states = dict(piece.who.states)
+    name = states.pop(_NAME, _FREE)
+    if name.among:
+        return piece
+    others = [(key, state) for (pod, key), state in states.items() if not pod]
+
+    def meant(namespace: str) -> bool:
+        labels = known(namespace)
+        return labels is None or all(_is(state, labels.get(key)) for key, state in others)
+
+    kept = frozenset(filter(meant, name.values))
+    if kept == name.values:
+        return piece
+    return piece._replace(who=_term({**states, _NAME: name._replace(values=kept)}))
+
+
+ANYONE = (Piece(ALL, EVERYWHERE, EVERY_PORT), Piece(None, EVERYWHERE, EVERY_PORT))
 """Every pod, and every address."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 
 from posture.model import Change, Check, Unit
 from posture.text import count, listed
 
+from .allowed import NON_ISOLATED, regions, through_of
 from .connectivity import Connectivity
 from .effect import ends
-from .policies import Direction
-from .units import peer_shown, piece_of, ports_shown, shown
+from .endpoints import NAME_LABEL
+from .policies import DIRECTIONS, Direction
+from .regions import ANYONE, Piece, difference, gathered
+from .units import peer_shown, piece_of, ports_shown, shown, unit_of
 
 _VERBS: dict[tuple[str, bool], str] = {
     ("ingress", True): "can now be reached",
@@ -18,14 +23,16 @@ _VERBS: dict[tuple[str, bool], str] = {
     ("egress", True): "can now reach",
     ("egress", False): "can no longer reach",
 }
+MOST = 1 << 31
+"""Addresses: half of those of IPv4 are the whole Internet for people."""
 
 
 def subject_shown(subject: str, units: Sequence[Unit]) -> str:
-    """`pay/db`, or `Pods app=api of pay that may come` for a namespace."""
+    """`pay/db`, or `Pods app=api of pay, once there are any,` for a namespace."""
     if subject.startswith("namespace:"):
         selectors = sorted({shown(unit["podSelector"]) for unit in units if "podSelector" in unit})
         which = f" {selectors[0]}" if len(selectors) == 1 and selectors[0] else ""
-        return f"New pods{which} of {subject.removeprefix('namespace:')}"
+        return f"Pods{which} of {subject.removeprefix('namespace:')}, once there are any,"
     return subject.removeprefix("workload:").partition("[")[0]
 
 
@@ -37,14 +44,17 @@ def sentence(change: Change, check: Check | None, live: Connectivity) -> str:
     if not units:
         what = check.title if check is not None else "says nothing"
         return f"{change.through.kind} {change.through.namespace}/{change.through.name}: {what}"
-    parts = [_said(direction, [unit for unit in units if unit["direction"] == direction], loosened=loosened)
-             for direction in ("ingress", "egress")]  # fmt: skip
-    text = f"{subject} {' and '.join(part for part in parts if part)}"
+    parts = []
+    for direction in DIRECTIONS:
+        said = [unit for unit in units if unit["direction"] == direction]
+        if said:
+            parts.append(_said(direction, _worded(change, said, live) if loosened else said, loosened=loosened))
+    text = f"{subject} {' and '.join(parts)}"
     if not loosened:
         return text
     used = _used(change, live)
     if not change.effective:
-        text += ", once there is somebody who can use it"
+        text += "" if change.subject.startswith("namespace:") else ", once there is somebody who can use it"
     elif used:
         text += f" ({used})"
     if change.uncompensated:
@@ -53,43 +63,107 @@ def sentence(change: Change, check: Check | None, live: Connectivity) -> str:
 
 
 def _said(direction: str, units: Sequence[Unit], *, loosened: bool) -> str:
-    if not units:
-        return ""
     verb = _VERBS[direction, loosened]
     preposition = "from " if direction == "ingress" else ""
     ports = sorted({ports_shown(unit) for unit in units})
     if len(ports) == 1:
         return f"{verb} {preposition}{_peers(units)} on {ports[0]}"
     groups = [(port, [unit for unit in units if ports_shown(unit) == port]) for port in ports]
-    text = ", ".join(f"{_peers(found)} on {port}" for port, found in groups[:2])
-    more = f" and {count(len(groups) - 2, 'more group')} of ports" if len(groups) > 2 else ""
-    return f"{verb} {preposition}{text}{more}"
+    said = [f"{_peers(found)} on {port}" for port, found in groups[:2]]
+    said += [count(len(groups) - 2, "more group") + " of ports"] if len(groups) > 2 else []
+    return f"{verb} {preposition}{listed(said)}"
 
 
 def _peers(units: Iterable[Unit]) -> str:
     """Who is at the other end, in a few words: anyone where it is every pod and every address."""
-    names = [peer_shown(unit) for unit in units]
+    names = list(dict.fromkeys(peer_shown(unit) for unit in units))
     if {"every pod of every namespace", "every address"} <= set(names):
         return "anyone, anywhere"
-    return listed([_plain(name) for name in names], 3)
+    return listed(list(chain.from_iterable(map(_plain, names))), 3)
 
 
-def _plain(name: str) -> str:
+def _plain(name: str) -> list[str]:
     if name.startswith("workload:"):
-        return name.removeprefix("workload:").partition("[")[0]
-    if name.startswith("external:"):
-        cidrs = name.removeprefix("external:").split(",")
-        return f"{listed(cidrs, 2)}"
-    return name
+        return [name.removeprefix("workload:").partition("[")[0]]
+    return re.split(",(?! )", name.removeprefix("external:")) if name.startswith("external:") else [name]
+
+
+# In the words of the policy -----------------------------------------------------------------------------------------
+
+
+def _worded(change: Change, units: Sequence[Unit], live: Connectivity) -> list[Unit]:
+    """Gains of one direction for people: what is left of a peer when what was agreed is taken out reads badly, and
+    whom the policy itself names there can do it now.
+    """
+    direction: Direction = units[0]["direction"]
+    own = [*_own(change, direction, live)]
+    inside: dict[int, list[Unit]] = {}
+    for unit in units:
+        piece = piece_of(unit)
+        place = next((number for number, region in enumerate(own) if not difference(piece, region)), -1)
+        inside.setdefault(place, []).append(unit)
+    found: list[Unit] = []
+    for place, parts in inside.items():
+        if place >= 0 and _remains(parts, unit_of(own[place], direction)):
+            said = gathered(own[place]._replace(ports=piece_of(unit).ports) for unit in parts)
+            found += [unit_of(piece, direction) for piece in said]
+        else:
+            found += parts
+    return found
+
+
+def _own(change: Change, direction: Direction, live: Connectivity) -> Iterator[Piece]:
+    """What it goes through allows in its own words: the peers of a policy; anyone where no policy isolates."""
+    if change.through.kind == NON_ISOLATED:
+        yield from ANYONE
+        return
+    space = live.spaces.get(change.scope)
+    for policy in (*space.policies, *space.above) if space else ():
+        if through_of(policy) == change.through:
+            whom = [one for one in space.classes if one.workload == change.subject] if space else []
+            yield from gathered(
+                region for rule in policy.rules(direction) or () if rule.action == "accept"
+                for one in whom or (None,) for region in regions(rule, policy, direction, one)
+            )  # fmt: skip
+
+
+def _remains(parts: Sequence[Unit], whole: Unit) -> bool:
+    """Whether gains are what is left of a peer: said by what they are not, or by more addresses than it takes."""
+    if any(_excludes(unit["peer"]) for unit in parts):
+        return True
+    addresses = [cidr for unit in parts for cidr in unit["peer"].get("cidrs", ())]
+    return len(addresses) > len(whole["peer"].get("cidrs", ()))
+
+
+def _excludes(peer: Unit) -> bool:
+    expressions = [one for field in ("namespaceSelector", "podSelector")
+                   for one in (peer.get(field) or {}).get("matchExpressions") or ()]  # fmt: skip
+    return any(one["operator"] in ("NotIn", "DoesNotExist", "InOrAbsent") for one in expressions)
+
+
+# Who can use it -----------------------------------------------------------------------------------------------------
 
 
 def _used(change: Change, live: Connectivity) -> str:
     """How many workloads and addresses that opens today."""
+    return counted(*using(change, live))
+
+
+def using(change: Change, live: Connectivity) -> tuple[set[str], int]:
+    """The workloads that can use a gain (or could use what was lost), and how many addresses."""
+    known: dict[Hashable, tuple[set[str], int]] = live.__dict__.setdefault("_using", {})
+    place = change.direction, change.where, repr((change.gained, change.lost))
+    if place not in known:
+        known[place] = _using(change, live)
+    return known[place]
+
+
+def _using(change: Change, live: Connectivity) -> tuple[set[str], int]:
     space = live.spaces.get(change.scope)
     classes = [one for one in space.classes if one.workload == change.subject] if space else []
     workloads: set[str] = set()
     addresses = 0
-    for unit in change.gained:
+    for unit in (*change.gained, *change.lost):
         piece = piece_of(unit)
         direction: Direction = unit["direction"]
         if piece.who is None:
@@ -97,6 +171,36 @@ def _used(change: Change, live: Connectivity) -> str:
         else:
             for one in classes:
                 workloads |= {*ends(live).users(one, direction, piece)}
+    return workloads, addresses
+
+
+def counted(workloads: Collection[str], addresses: int) -> str:
+    """`+3 workloads and the whole Internet`."""
     parts = [f"+{count(len(workloads), 'workload')}"] if workloads else []
-    parts += [f"+{addresses:,} addresses" if addresses < 1 << 32 else "the whole Internet"] if addresses else []
+    parts += [f"+{count(addresses, 'address', 'addresses')}" if addresses < MOST else "the whole Internet"] * bool(
+        addresses
+    )
     return " and ".join(parts)
+
+
+def flows(change: Change, live: Connectivity) -> Iterator[tuple[Direction, str, str]]:
+    """A change as (direction, who is at the other end, on which ports); its own namespace has no name there."""
+    units = change.gained or change.lost
+    for direction in DIRECTIONS:
+        said = [unit for unit in units if unit["direction"] == direction]
+        if said and change.gained:
+            said = _worded(change, said, live)
+        by: dict[str, list[Unit]] = {}
+        for unit in said:
+            by.setdefault(ports_shown(unit), []).append(_unnamed(unit, change.scope))
+        for ports, found in sorted(by.items()):
+            yield direction, _peers(found), ports
+
+
+def _unnamed(unit: Unit, scope: str) -> Unit:
+    """A unit in which a namespace is called its own, so that equal changes of several namespaces read alike."""
+    selector = unit["peer"].get("namespaceSelector") or {}
+    if (selector.get("matchLabels") or {}).get(NAME_LABEL) != scope:
+        return unit
+    labels = {**selector["matchLabels"], NAME_LABEL: "their own namespace"}
+    return {**unit, "peer": {**unit["peer"], "namespaceSelector": {**selector, "matchLabels": labels}}}

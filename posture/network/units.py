@@ -14,11 +14,14 @@ from typing import Any
 
 from posture import selectors
 from posture.model import Unit
+from posture.text import listed
 
 from . import addresses
 from .addresses import EVERYWHERE
-from .policies import Direction, Ports, Unsure
-from .ports import EVERY, LAST, span, spans
+from .endpoints import NAME_LABEL
+from .policies import Direction, Unsure
+from .ports import LAST, PROTOCOLS, span, spans
+from .portset import EVERY_PORT, PortSet, with_names
 from .regions import Piece, Term, Who, Workload, from_selectors, gathered, selector_of, subtracted
 
 
@@ -55,32 +58,47 @@ def piece_of(unit: Unit) -> Piece:
     return Piece(who, ranges, ports_in(unit["ports"]))
 
 
-def ports_out(ports: Ports) -> list[dict[str, Any]]:
-    """Ports as a NetworkPolicy writes them; [] is every port."""
-    if ports.numbered == EVERY:
+def ports_out(ports: PortSet) -> list[dict[str, Any]]:
+    """Ports as a NetworkPolicy writes them; [] is every port.
+
+    `numbers` beside a name: a port of that name counts if its number is one of these, and not otherwise.
+    """
+    if ports == EVERY_PORT:
         return []
+    found = [each for protocol in PROTOCOLS for each in _numbers(ports.numbered & span(protocol))]
+    for (name, protocol), numbers in ports.named:
+        only = {} if numbers == span(protocol) else {"numbers": _numbers(numbers)}
+        found.append({"protocol": protocol, "port": name, **only})
+    return found
+
+
+def _numbers(numbered: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for protocol, first, last in spans(ports.numbered):
+    for protocol, first, last in spans(numbered):
         whole = (first, last) == (1, LAST)
         more = {} if whole else {"port": first} if first == last else {"port": first, "endPort": last}
         found.append({"protocol": protocol, **more})
-    return found + [{"protocol": protocol, "port": name} for name, protocol in ports.named]
+    return found
 
 
-def ports_in(given: Sequence[Mapping[str, Any]]) -> Ports:
+def ports_in(given: Sequence[Mapping[str, Any]]) -> PortSet:
     """The reverse of `ports_out`."""
     if not given:
-        return Ports(EVERY)
-    numbered, named = 0, []
+        return EVERY_PORT
+    named = [one for one in given if isinstance(one.get("port"), str)]
+    return with_names(
+        _numbered(one for one in given if not isinstance(one.get("port"), str)),
+        [((one["port"], one["protocol"]), _numbered(one["numbers"]) if "numbers" in one else span(one["protocol"]))
+         for one in named],
+    )  # fmt: skip
+
+
+def _numbered(given: Iterable[Mapping[str, Any]]) -> int:
+    found = 0
     for one in given:
         port = one.get("port")
-        if isinstance(port, str):
-            named.append((port, one["protocol"]))
-        elif port is None:
-            numbered |= span(one["protocol"])
-        else:
-            numbered |= span(one["protocol"], port, one.get("endPort", port))
-    return Ports(numbered, tuple(sorted(named)))
+        found |= span(one["protocol"]) if port is None else span(one["protocol"], port, one.get("endPort", port))
+    return found
 
 
 type _Place = tuple[Direction, str]
@@ -110,6 +128,8 @@ def beyond(given: tuple[Unit, ...], recorded: tuple[Unit, ...]) -> tuple[Unit, .
 
 # For people ---------------------------------------------------------------------------------------------------------
 
+_NAMED = NAME_LABEL, "Exists"  # every namespace has a name
+
 
 def peer_shown(unit: Unit) -> str:
     """Who is at the other end: `every pod of every namespace`, `pods app=api of pay`, `10.0.0.0/8`."""
@@ -119,13 +139,38 @@ def peer_shown(unit: Unit) -> str:
     if "other" in peer:
         return str(peer["other"])
     if "podSelector" not in peer:
-        return "external:" + ",".join(peer["cidrs"]) if set(peer["cidrs"]) != {"0.0.0.0/0", "::/0"} else "every address"
-    pods, spaces = shown(peer["podSelector"]), shown(peer["namespaceSelector"])
-    name = (peer["namespaceSelector"].get("matchLabels") or {}).get("kubernetes.io/metadata.name")
-    where = name if name and len(peer["namespaceSelector"]["matchLabels"]) == 1 else ""
-    of = where or (f"namespaces {spaces}" if spaces else "every namespace")
+        every = set(peer["cidrs"]) == {"0.0.0.0/0", "::/0"}
+        return "every address" if every else "external:" + ",".join(_addresses_shown(peer["cidrs"]))
+    pods, of = shown(peer["podSelector"]), _namespaces_shown(peer["namespaceSelector"])
     text = f"pods {pods} of {of}" if pods else f"every pod of {of}"
-    return text + (f" in {','.join(peer['cidrs'])}" if "cidrs" in peer else "")
+    return text + (f" in {','.join(_addresses_shown(peer['cidrs']))}" if "cidrs" in peer else "")
+
+
+def _addresses_shown(cidrs: Sequence[str]) -> Iterator[str]:
+    """Addresses of each family; by what is left out of one network, where that takes fewer words."""
+    ranges = addresses.union(map(addresses.network, cidrs))
+    for family in (4, 6):
+        mine = tuple(span for span in ranges if addresses.family(span[0]) == family)
+        if not mine:
+            continue
+        plain, whole = addresses.cidrs(mine), (addresses.around(mine),)
+        holes = addresses.cidrs(addresses.minus(whole, mine))
+        if len(holes) + 1 < len(plain):
+            yield f"{addresses.cidrs(whole)[0]} but {listed([*holes])}"
+        else:
+            yield from plain
+
+
+def _namespaces_shown(selector: Mapping[str, Any]) -> str:
+    """Namespaces by name where they are selected by name: `pay`, `every namespace but pay and web`."""
+    labels, expressions = selector.get("matchLabels") or {}, selector.get("matchExpressions") or ()
+    if labels.keys() == {NAME_LABEL} and not expressions:
+        return str(labels[NAME_LABEL])
+    names = [name for one in expressions if (one["key"], one["operator"]) == (NAME_LABEL, "NotIn")
+             for name in one["values"]]  # fmt: skip
+    rest = [one for one in expressions if (one["key"], one["operator"]) not in ((NAME_LABEL, "NotIn"), _NAMED)]
+    words = shown({**selector, "matchExpressions": rest})
+    return (f"namespaces {words}" if words else "every namespace") + (f" but {listed(names)}" if names else "")
 
 
 def shown(selector: Mapping[str, Any]) -> str:
@@ -144,7 +189,9 @@ def ports_shown(unit: Unit) -> str:
     words: dict[str, list[str]] = {}
     for one in unit["ports"]:
         text = "" if "port" not in one else str(one["port"]) + (f"-{one['endPort']}" if "endPort" in one else "")
-        words.setdefault(one["protocol"] or "any", []).append(text)
+        if "numbers" in one:
+            text += f" ({ports_shown({'ports': one['numbers']})} only)" if one["numbers"] else " (not)"
+        words.setdefault(one["protocol"], []).append(text)
     return ", ".join(f"{protocol} {','.join(found)}".rstrip() for protocol, found in words.items())
 
 

@@ -128,10 +128,14 @@ def group_record(group: Group, now: str) -> dict[str, Any]:
 def report(
     run: Mapping[str, Any], found: Sequence[Finding], gaps: Sequence[tuple[str, Gap]], now: str,
     permissions: Permissions, checks: Mapping[str, Check], *, history: bool,
+    balances: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The whole report; `gaps` are (cluster, gap). All that differs between two runs of one state is in `run`."""
+    """The whole report; `gaps` are (cluster, gap). All that differs between two runs of one state is in `run`.
+
+    `balances` are of clusters with an approved baseline; None where none has one.
+    """
     found = sorted(found, key=order)
-    return {
+    whole = {
         "run": {"schema": SCHEMA, "tool": "posture", "version": __version__, **run},
         "groups": [group_record(group, now) for group in grouped(found, lambda one: one)],
         "findings": [finding_record(one, now, permissions, checks, history=history) for one in found],
@@ -141,3 +145,4 @@ def report(
             for cluster, gap in sorted(gaps)
         ],
     }  # fmt: skip
+    return whole if balances is None else whole | {"balance": list(balances)}

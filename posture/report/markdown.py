@@ -43,6 +43,11 @@ def render(report: Report) -> str:
     if not report["groups"]:
         read = ", as far as it could be read" if report["gaps"] else ""
         lines += [f"Nothing became possible that was not agreed{read}.", ""]
+    open_ = [one for one in report.get("balance", ()) if one["verdict"] != "tightened"]
+    if open_:
+        lines += ["## Balance of the network since the baseline", ""]
+        lines += [f"- {_balance(one)}{names[one['cluster']]}" for one in open_]
+        lines.append("")
     if report["gaps"]:
         lines += ["## Not read", ""]
         for gap in report["gaps"]:
@@ -50,6 +55,11 @@ def render(report: Report) -> str:
             lines.append(f"- {where}{names[gap['cluster']]}: {gap['reason']}, {escape(gap['message'])}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _balance(one: Any) -> str:
+    opened = f"{count(one['opened'], 'opening')} ({one['effective']} in effect with nothing closed in return)"
+    return f"{escape(one['namespace'])}: {one['verdict']}, {opened}, {count(one['closed'], 'closing')}"
 
 
 def _group(group: Any, members: list[Any], cluster: str) -> list[str]:

@@ -8,117 +8,25 @@ from __future__ import annotations
 
 import shutil
 import sys
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from .objects import Object, account, binding, group, metadata, namespace, role, rule, service_account
+from . import traffic
+from .cluster import ARGOCD, CREATE, EDIT, FLUX, HELM, Cluster, by_flux, by_helm
+from .objects import Object, account, binding, group, namespace, role, rule, service_account
 
 FOLDER = Path(__file__).parents[2] / "examples" / "prod-eu"
 READ = ("get", "list", "watch")
 WRITE = ("create", "update", "patch", "delete")
 PRODUCTS = {"checkout": "checkout", "payments": "payments", "catalog": "catalog", "search": "search", "reports": ""}
-"""Product namespaces and their teams; nobody wrote down whose `reports` is."""
-
-
-class Actor(NamedTuple):
-    """A field manager and how it writes."""
-
-    manager: str
-    operation: str
-
-
-FLUX = Actor("kustomize-controller", "Apply")
-HELM = Actor("helm", "Update")
-ARGOCD = Actor("argocd-controller", "Apply")
-EDIT = Actor("kubectl-edit", "Update")
-CREATE = Actor("kubectl-create", "Update")
-
-
-class Cluster:
-    """The objects of one cluster while people work on it."""
-
-    def __init__(self) -> None:
-        self._objects: dict[tuple[str, str, str], Object] = {}
-
-    def __iter__(self) -> Iterator[Object]:
-        """Every object, namespaces first, then by kind and name."""
-        for key in sorted(self._objects, key=lambda key: (key[0] != "Namespace", key)):
-            yield self._objects[key]
-
-    def write(self, actor: Actor, time: str, *objects: Object) -> None:
-        """Create or replace objects, and record who did it as managedFields do."""
-        for given in objects:
-            made = deepcopy(given)
-            before = self._objects.get(_key(made), {})
-            known = before.get("metadata", {})
-            made["metadata"] |= {
-                "uid": known.get("uid") or str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{'/'.join(_key(made))} {time}")),
-                "creationTimestamp": known.get("creationTimestamp") or time,
-                "managedFields": _managed(known.get("managedFields", ()), actor, time, made, before),
-            }
-            self._objects[_key(made)] = made
-
-    def delete(self, kind: str, where: str, name: str) -> None:
-        """Take an object away."""
-        del self._objects[kind, where, name]
-
-    def get(self, kind: str, where: str, name: str) -> Object:
-        """A copy of an object, to write it back changed."""
-        return deepcopy(self._objects[kind, where, name])
-
-
-def _key(one: Object) -> tuple[str, str, str]:
-    return one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]
-
-
-def _managed(known: Iterable[Object], actor: Actor, time: str, made: Object, before: Object) -> list[Object]:
-    """The entries of an object after a write: an Apply owns all that it sends, an Update what it changed."""
-    fields: Object = {}
-    for name, value in made.items():
-        if name not in ("apiVersion", "kind", "metadata") and (actor.operation == "Apply" or before.get(name) != value):
-            fields[f"f:{name}"] = {}
-    for name in ("annotations", "labels"):
-        value, was = made["metadata"].get(name), before.get("metadata", {}).get(name)
-        if value and (actor.operation == "Apply" or value != was):
-            fields.setdefault("f:metadata", {})[f"f:{name}"] = {}
-    kept = [entry for entry in known if entry["manager"] != actor.manager]
-    entry = {"manager": actor.manager, "operation": actor.operation, "apiVersion": made["apiVersion"], "time": time,
-             "fieldsType": "FieldsV1", "fieldsV1": fields}  # fmt: skip
-    return [*kept, entry]
+"""Product namespaces and their teams; nobody wrote down whose `reports` is, and no policy protects it."""
 
 
 # The approved day ---------------------------------------------------------------------------------------------------
-
-
-def _flux(one: Object, name: str, where: str) -> Object:
-    """An object that a Flux Kustomization delivers."""
-    labels = {f"kustomize.toolkit.fluxcd.io/{field}": value for field, value in (("name", name), ("namespace", where))}
-    one["metadata"]["labels"] = one["metadata"].get("labels", {}) | labels
-    return one
-
-
-def _helm(one: Object, release: str, where: str) -> Object:
-    """An object that a Helm release delivers."""
-    annotations = {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": where}
-    one["metadata"]["labels"] = one["metadata"].get("labels", {}) | {"app.kubernetes.io/managed-by": "Helm"}
-    one["metadata"]["annotations"] = one["metadata"].get("annotations", {}) | annotations
-    return one
-
-
-def _deployment(where: str, name: str, runs_as: str) -> Object:
-    container = {"name": name, "image": f"example.com/{where}/{name}:1.4.2",
-                 "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True}}  # fmt: skip
-    template = {
-        "metadata": {"labels": {"app": name}},
-        "spec": {"serviceAccountName": runs_as, "containers": [container]},
-    }
-    spec = {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": template}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(name, where), "spec": spec}
 
 
 def product(where: str, team: str) -> list[Object]:
@@ -132,9 +40,10 @@ def product(where: str, team: str) -> list[Object]:
         binding("config", "Role/config", account(where, "api"), account(where, "worker"), namespace=where),
         binding("developers", "ClusterRole/developer", group(f"{team or where}-devs"), namespace=where),
         binding("deploy", "ClusterRole/deployer", account("ci", "runner"), namespace=where),
-        _deployment(where, "api", "api"),
+        *traffic.workloads(where),
+        *(traffic.policies(where) if team else ()),
     ]
-    return [_flux(one, where, where) for one in found]
+    return [by_flux(one, where, where) for one in found]
 
 
 def platform() -> list[Object]:
@@ -145,7 +54,8 @@ def platform() -> list[Object]:
     found = [
         *places,
         *(service_account(where, name) for where, name in accounts),
-        *(_deployment(where, name, name) for where, name in accounts),
+        *(traffic.workload(where, name, runs_as=name) for where, name in accounts),
+        *traffic.platform(),
         role("developer", rule(READ, "pods,pods/log,services,events"), rule((*READ, "patch"), "deployments", "apps")),
         role("deployer", rule((*READ, *WRITE), "deployments,statefulsets", "apps"),
              rule((*READ, *WRITE), "services,configmaps"), rule(READ, "pods,events")),
@@ -160,7 +70,7 @@ def platform() -> list[Object]:
         binding("sre-view", "ClusterRole/view", group("sre")),
         binding("platform-admins", "ClusterRole/cluster-admin", group("platform-admins")),
     ]  # fmt: skip
-    return [_flux(one, "platform", "flux-system") for one in found]
+    return [by_flux(one, "platform", "flux-system") for one in found]
 
 
 def approved(cluster: Cluster) -> None:
@@ -171,9 +81,9 @@ def approved(cluster: Cluster) -> None:
         cluster.write(FLUX, time, *product(where, team))
     indexer = role("indexer", rule((*READ, *WRITE), "configmaps,jobs", ["", "batch"]), namespace="search")
     bound = binding("indexer", "Role/indexer", account("search", "indexer"), namespace="search")
-    cluster.write(
-        HELM, time, *(_helm(one, "indexer", "search") for one in (service_account("search", "indexer"), indexer, bound))
-    )
+    charted = [service_account("search", "indexer"), indexer, bound, *traffic.indexer()]
+    cluster.write(HELM, time, *(by_helm(one, "indexer", "search") for one in charted))
+    cluster.write(FLUX, time, *traffic.payments())
     cluster.write(ARGOCD, time, _argocd(service_account("payments", "exporter")))
 
 
@@ -198,7 +108,8 @@ def friday_incident(cluster: Cluster) -> None:
         "deployer", rule(READ, "events,pods"), rule((*WRITE, *READ), "configmaps"), rule((*READ, *WRITE), "services"),
         rule((*WRITE, *READ), "statefulsets,deployments", "apps"),
     )  # fmt: skip
-    cluster.write(FLUX, "2026-10-15T16:02:11Z", _flux(deployer, "platform", "flux-system"))
+    cluster.write(FLUX, "2026-10-15T16:02:11Z", by_flux(deployer, "platform", "flux-system"))
+    traffic.database_for_all(cluster)
 
 
 def role_grows(cluster: Cluster) -> None:
@@ -207,6 +118,7 @@ def role_grows(cluster: Cluster) -> None:
     preview = role("ci-preview", rule((*READ, "create", "delete"), "namespaces"))
     bound = binding("ci-preview", "ClusterRole/ci-preview", account("ci", "runner"))
     cluster.write(CREATE, "2026-10-19T15:05:30Z", preview, bound)
+    traffic.whole_internet(cluster)
 
 
 def _with_exec(cluster: Cluster) -> Object:
@@ -218,7 +130,7 @@ def _with_exec(cluster: Cluster) -> Object:
 def wildcard(cluster: Cluster) -> None:
     """A chart's new version asks for everything; a role gets a better name, and grants what it granted."""
     indexer = role("indexer", rule("*", "*", "*"), namespace="search")
-    cluster.write(HELM, "2026-10-22T09:14:02Z", _helm(indexer, "indexer", "search"))
+    cluster.write(HELM, "2026-10-22T09:14:02Z", by_helm(indexer, "indexer", "search"))
     config = cluster.get("Role", "catalog", "config")
     config["metadata"]["name"] = "read-config"
     bound = cluster.get("RoleBinding", "catalog", "config")
@@ -226,6 +138,7 @@ def wildcard(cluster: Cluster) -> None:
     for kind in ("Role", "RoleBinding"):
         cluster.delete(kind, "catalog", "config")
     cluster.write(FLUX, "2026-10-22T11:40:19Z", config, bound)
+    traffic.tidied(cluster)
 
 
 def cloud_identity(cluster: Cluster) -> None:
@@ -250,7 +163,7 @@ def everyone(cluster: Cluster) -> None:
     vendor = binding("vendor-support", "ClusterRole/vendor-diagnostics", group("vendor-support"))
     cluster.write(CREATE, "2026-11-02T17:03:48Z", vendor)
     indexer = role("indexer", rule((*READ, *WRITE), "configmaps,jobs", ["", "batch"]), namespace="search")
-    cluster.write(HELM, "2026-10-30T10:48:33Z", _helm(indexer, "indexer", "search"))
+    cluster.write(HELM, "2026-10-30T10:48:33Z", by_helm(indexer, "indexer", "search"))
     tools = cluster.get("ClusterRole", "", "debugger")
     tools["metadata"]["name"] = "support-tools"
     cluster.delete("ClusterRole", "", "debugger")
@@ -258,6 +171,8 @@ def everyone(cluster: Cluster) -> None:
     cluster.delete("RoleBinding", "checkout", "debug")
     bound = binding("support", "ClusterRole/support-tools", account("checkout", "api"), namespace="checkout")
     cluster.write(CREATE, "2026-11-02T09:31:26Z", bound)
+    traffic.port_moves(cluster)
+    traffic.debug_label(cluster)
 
 
 def accepted_grows(cluster: Cluster) -> None:
@@ -267,13 +182,15 @@ def accepted_grows(cluster: Cluster) -> None:
     cluster.write(EDIT, "2026-11-09T12:55:17Z", preview)
     bound = binding("quick-fix", "ClusterRole/edit", account("reports", "default"), namespace="reports")
     cluster.write(CREATE, "2026-11-09T18:37:02Z", bound)
+    traffic.labelled_prod(cluster)
 
 
 def comes_alive(cluster: Cluster) -> None:
     """The vendor's chart brings the role that was already granted; the shared role has exec again."""
     diagnostics = role("vendor-diagnostics", rule(READ, "pods,nodes,events"), rule(("get", "create"), "nodes/proxy"))
-    cluster.write(HELM, "2026-11-13T10:05:44Z", _helm(diagnostics, "vendor", "monitoring"))
+    cluster.write(HELM, "2026-11-13T10:05:44Z", by_helm(diagnostics, "vendor", "monitoring"))
     cluster.write(EDIT, "2026-11-16T19:48:21Z", _with_exec(cluster))
+    traffic.isolation_lost(cluster)
 
 
 DAYS: Mapping[str, Callable[[Cluster], None]] = {

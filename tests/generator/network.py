@@ -383,6 +383,152 @@ def random_network(random: Random) -> list[Object]:
     return found
 
 
+# Workloads ----------------------------------------------------------------------------------------------------------
+
+
+def deployment(where: str, name: str, labels: Mapping[str, str], ports: Sequence[Object] = (), **spec: Any) -> Object:
+    """A Deployment with the template of its pods."""
+    template = {"metadata": {"labels": dict(labels)}, "spec": {"containers": [container("main", *ports)], **spec}}
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(name, where, labels={"app": name}),
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"set": name}}, "template": template},
+    }  # fmt: skip
+
+
+def replica_set(where: str, name: str, owner: str) -> Object:
+    """A ReplicaSet of a Deployment."""
+    owners = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "uid": f"uid-{owner}", "controller": True}]
+    return {
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata(name, where, ownerReferences=owners),
+        "spec": {"replicas": 2},
+    }  # fmt: skip
+
+
+def random_workload(random: Random, number: int, where: str) -> Iterator[Object]:
+    """A Deployment in a rollout: none, some or all of its pods have the labels and ports of the template before."""
+    name, net = f"d{number}", NAMES.index(where) + 1
+    new, old = ((random_labels(random, LABELS), random_ports(random, set())) for _ in range(2))
+    yield deployment(where, name, *new)
+    for at in range(random.choice((0, 1, 2, 3))):
+        labels, ports = random.choice((new, new, old))
+        revision = f"{name}-{'new' if labels is new[0] else 'old'}"
+        yield replica_set(where, revision, name)
+        yield pod(where, f"{revision}-{at}", labels, [f"10.244.{net}.{16 * number + at}"], NODES[0][:1], ports,
+                  owner=revision)  # fmt: skip
+
+
+def random_cluster(random: Random) -> list[Object]:
+    """A small cluster with policies and with workloads of several pods."""
+    found = random_network(random)
+    spaces = [one["metadata"]["name"] for one in found if one["kind"] == "Namespace"]
+    for number in range(2, 2 + random.choice((0, 1, 2))):
+        found += random_workload(random, number, random.choice(spaces))
+    named = {(one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]): one for one in found}
+    return list(named.values())
+
+
+# Edits --------------------------------------------------------------------------------------------------------------
+
+
+def is_tiered(one: Object) -> bool:
+    """Whether an object is a policy of the whole cluster."""
+    return str(one["apiVersion"]).startswith("policy.networking.k8s.io/")
+
+
+def relabelled(one: Object, random: Random, known: Mapping[str, Sequence[str]]) -> Object:
+    """An object of which one label has another value, or is new, or gone."""
+    labels = dict(one["metadata"].get("labels") or {})
+    key = random.choice(sorted(known))
+    if key in labels and random.random() < 0.3:
+        del labels[key]
+    else:
+        labels[key] = random.choice([value for value in known[key] if value != labels.get(key)])
+    return {**one, "metadata": {**one["metadata"], "labels": labels}}
+
+
+def _policy_edited(random: Random, one: Object) -> Object:
+    """A policy of which one part is another."""
+    spec = dict(one["spec"])
+    rules = [(field, number) for field in ("ingress", "egress") for number in range(len(spec.get(field) or ()))]
+    roll = random.random()
+    if is_tiered(one):
+        if roll < 0.25 and "priority" in spec:
+            spec["priority"] = random.choice((0, 5, 10, 1000))
+        elif roll < 0.5 or not rules:
+            spec["subject"] = random_chosen(random)
+        else:
+            field, number = random.choice(rules)
+            mine = list(spec[field])
+            accept = "Accept" if one["kind"] == "ClusterNetworkPolicy" else "Allow"
+            mine[number] = {**mine[number], "action": "Deny" if mine[number]["action"] == accept else accept}
+            spec[field] = mine if roll < 0.8 else [*mine[:number], *mine[number + 1 :]]
+        return {**one, "spec": spec}
+    if roll < 0.15:
+        spec["podSelector"] = random_selector(random, LABELS)
+    elif roll < 0.25:
+        spec["policyTypes"] = random.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
+    elif not rules or roll < 0.4:
+        field, peers = random.choice((("ingress", "from"), ("egress", "to")))
+        spec[field] = [*(spec.get(field) or ()), random_rule(random, peers)]
+    else:
+        field, number = random.choice(rules)
+        mine = [dict(rule) for rule in spec[field]]
+        peers = "from" if field == "ingress" else "to"
+        part, fresh = random.choice(((peers, random_peer), ("ports", random_policy_port)))
+        items = list(mine[number].get(part) or ())
+        if items and random.random() < 0.5:
+            items.pop(random.randrange(len(items)))
+        else:
+            items.insert(0, fresh(random))
+        mine[number][part] = items
+        spec[field] = mine if roll < 0.9 else [*mine[:number], *mine[number + 1 :]]
+    return {**one, "spec": spec}
+
+
+def _ports_renamed(random: Random, one: Object) -> Object:
+    """A pod whose container ports have other names."""
+    containers = [
+        {**each, "ports": [{**port, "name": random.choice(PORT_NAMES)} for port in each.get("ports", ())[:1]]}
+        for each in one["spec"]["containers"]
+    ]
+    return {**one, "spec": {**one["spec"], "containers": containers}}
+
+
+def random_edit(random: Random, objects: Sequence[Object]) -> list[Object]:
+    """One object is another, new or gone: a policy, a pod or workload, a namespace's labels, the name of a port."""
+    found = list(objects)
+    spaces = [one["metadata"]["name"] for one in found if one["kind"] == "Namespace"]
+    chosen = {kind: [at for at, one in enumerate(found) if one["kind"] == kind]
+              for kind in ("NetworkPolicy", "Pod", "Namespace", "Deployment")}  # fmt: skip
+    policies = [*chosen["NetworkPolicy"], *(at for at, one in enumerate(found) if is_tiered(one))]
+    roll = random.random()
+    if roll < 0.4 and policies:
+        at = random.choice(policies)
+        found[at] = _policy_edited(random, found[at])
+    elif roll < 0.5 and policies:
+        found.pop(random.choice(policies))
+    elif roll < 0.6:
+        found.append(random_policy(random, random.randrange(100, 1000), random.choice(spaces)))
+    elif roll < 0.65:
+        names = {one["metadata"]["name"] for one in found}
+        found += [one for one in random_tiered(random, banp=False) if one["metadata"]["name"] not in names]
+    elif roll < 0.75 and chosen["Pod"]:
+        at = random.choice(chosen["Pod"])
+        found[at] = relabelled(found[at], random, LABELS)
+    elif roll < 0.8 and chosen["Pod"]:
+        at = random.choice(chosen["Pod"])
+        found[at] = _ports_renamed(random, found[at])
+    elif roll < 0.88:
+        at = random.choice(chosen["Namespace"])
+        found[at] = relabelled(found[at], random, SPACE_LABELS)
+    elif roll < 0.95:
+        number = random.randrange(20, 200)
+        found.append(random_pod(random, number, random.choice(spaces), "4"))
+    elif chosen["Pod"]:
+        found.pop(random.choice(chosen["Pod"]))
+    return found
+
+
 # Questions ----------------------------------------------------------------------------------------------------------
 
 
@@ -456,11 +602,15 @@ __all__ = [
     "baseline_policy",
     "cluster_policy",
     "container",
+    "deployment",
     "interesting_addresses",
     "interesting_ports",
     "network_policy",
     "pod",
     "port",
     "questions",
+    "random_cluster",
+    "random_edit",
     "random_network",
+    "replica_set",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -93,11 +93,13 @@ def group(name: str) -> Object:
 
 
 def snapshot(
-    objects: Iterable[Object], gaps: Sequence[Gap] = (), version: Version | None = None, cluster: str = "test"
-) -> Snapshot:
-    """The snapshot of some objects; later ones of the same name win."""
+    objects: Iterable[Object], gaps: Sequence[Gap] = (), version: Version | None = None, cluster: str = "test",
+    beside: Snapshot | None = None,
+) -> Snapshot:  # fmt: skip
+    """The snapshot of some objects; later ones of the same name win. It shares equal contents with one `beside` it."""
     index: dict[str, dict[tuple[str, str], Entry]] = {}
     contents: dict[bytes, Content] = {}
+    known: Mapping[bytes, Content] = beside.contents if beside else {}
     for raw in objects:
         if raw["kind"] == "APIResource":
             kind, resource = None, API_RESOURCES
@@ -105,7 +107,8 @@ def snapshot(
             kind = BY_KIND[raw["apiVersion"].rpartition("/")[0], raw["kind"]]
             resource = kind.name
         digest, body = body_of(kind, {k: v for k, v in raw.items() if k != "apiVersion"} if kind is None else raw)
-        contents[digest] = orjson.loads(body)
+        if digest not in contents:
+            contents[digest] = known[digest] if digest in known else orjson.loads(body)
         meta = raw["metadata"]
         index.setdefault(resource, {})[meta.get("namespace") or "", meta["name"]] = entry_of(digest, meta)
     return Snapshot(cluster, index, contents, tuple(sorted(gaps)), version)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posture.layer import Layer
+from posture.layer import Layer, differing
 
 KEYS = "abcdef"
 steps = st.lists(
@@ -45,6 +45,9 @@ def test_a_fork_is_a_copy(plan: Sequence[tuple[str, str]]) -> None:
 
     for one, expected in [*frozen, (layer, model)]:
         same(one, expected)
+    for one, expected in frozen:
+        wanted = {key for key in KEYS if expected.get(key) is not model.get(key)}
+        assert {*differing(one, layer)} == {*differing(layer, one)} == wanted
 
 
 def test_taking_out_what_is_not_there_is_an_error() -> None:

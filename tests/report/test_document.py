@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from posture import model
+from posture.network.balance import Verdict
 from posture.network.policies import DIRECTIONS
 from posture.resources import schema as shipped
 from tests.report.documents import Document, of_everything, of_nothing, of_random_clusters, of_the_demo
@@ -148,6 +149,7 @@ def test_its_words_are_the_models() -> None:
         "finding.mark": set(get_args(model.Mark.__value__)),
         "decision.action": set(get_args(model.Action.__value__)) - {"assigned"},  # it is no decision about a finding
         "gap.reason": set(get_args(model.GapReason.__value__)),
+        "balance.verdict": set(get_args(Verdict.__value__)),
         "cause.what": {"created", "changed", "deleted", "server version"},
     }
 
@@ -197,7 +199,7 @@ def changed(made: Document, path: tuple[Any, ...], key: str, *, add: bool) -> Do
 
 def small(made: Document) -> Document:
     """The document with a few findings only, to be quick."""
-    by_kind = {json.dumps([f["status"], [*f["gained"][0]], f["fix"] is None]): f for f in made["findings"]}
+    by_kind = {json.dumps([f["status"], [*(f["gained"] or [{}])[0]], f["fix"] is None]): f for f in made["findings"]}
     findings = [finding | {"gained": finding["gained"][:1], "gainedComplete": False} for finding in by_kind.values()]
     return made | {"findings": findings, "groups": made["groups"][:2]}
 
