@@ -90,7 +90,7 @@ class Domain(Protocol):
         """Changes, and what the cluster's own controllers would do about them."""
 
     def edits(self, live: Any, change: Change) -> Iterator[tuple[str, tuple[Changed, ...]]]:
-        """Ways to take a gain back, each in words and as edits, the narrowest first."""
+        """Ways to take a gain back, each in words and as edits, the narrowest first; none say why."""
 
     def stakeholders(self, live: Any, key: Key) -> frozenset[str] | None:
         """The namespaces of all subjects that an object serves; None when some live in none."""

@@ -30,6 +30,7 @@ from posture.report.csv import cell
 from posture.report.markdown import escape
 from posture.text import visible
 from tests.controlplane.controlplane import ControlPlane
+from tests.generator.network import cluster_policy, network_policy, pod
 from tests.generator.objects import Object, account, binding, group, namespace, role, rule, service_account, urls, user
 
 ROOT = Path(__file__).parents[1]
@@ -102,11 +103,22 @@ def hostile_objects() -> list[Object]:
         role(evil("clusterrole"), rule("get", "secrets"), urls("get", f"/{evil('url')}"), **more),
         binding(evil("everywhere"), f"ClusterRole/{evil('clusterrole')}", group(evil("team")), user(evil("user"))),
         binding(evil("dangling"), f"ClusterRole/{evil('missing')}", group(evil("team"))),
+        pod(where, evil("pod"), {evil("label"): evil("value")}, ["10.0.0.1"]),
+        pod(where, evil("other"), {}, ["10.0.0.2"]),
+        network_policy(where, evil("policy"), podSelector={}, policyTypes=["Ingress", "Egress"],
+                       ingress=[{"from": [{"podSelector": {}}]}], egress=[{}]),
+        cluster_policy(evil("above"), "Admin", 1, egress=[
+            {"name": evil("rule"), "action": "Accept", "to": [{"domainNames": [evil("domain")]}]}]),
+        {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy",
+         "metadata": {"name": evil("opaque"), "namespace": evil("elsewhere")}, "spec": {evil("field"): evil("spec")}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": evil("service"), "namespace": where},
+         "spec": {"type": "NodePort", "selector": {evil("label"): evil("value")}, "ports": [{"port": 80}]}},
     ]  # fmt: skip
 
 
 PLACES = ("owner", "identity", "role", "object", "verb", "resource", "group", "binding", "user", "account", "manager",
-          "namespace", "clusterrole", "url", "everywhere", "team", "dangling", "missing", "created")  # fmt: skip
+          "namespace", "clusterrole", "pod", "policy", "url", "everywhere", "team", "dangling", "missing",
+          "created")  # fmt: skip
 """What a report of it must hold, each in full."""
 
 CONFIG = """
@@ -207,6 +219,7 @@ ASKED = {
     "diff": Asked(["{empty}", "{drift}", "--notes"]),
     "explain access": Asked(["get", "secrets", evil("object"), "-n", evil("namespace"), "--as", evil("user"), "--from",
                              "{drift}"]),
+    "explain flow": Asked(["--all", "--from", "{drift}"]),
     "who-can": Asked(["get", "secrets", "--from", "{drift}"]),
     "baseline approve": Asked([*WHO, "--with-gaps"]),
     "baseline show": Asked([]),
@@ -263,6 +276,7 @@ def every_line() -> Iterator[Any]:
     for name, command in leaves():
         for form in outputs(command):
             more = ["-o", form] if form else []
+            more += ["--domain", "network"] if (name, form) == ("diff", "csv") else []
             yield pytest.param(name, [*ASKED[name].line, *more], form, id=f"{name} {form}".strip())
         for number, flags in enumerate(MORE.get(name, ())):
             yield pytest.param(name, [*ASKED[name].line, *flags], "table", id=f"{name} {number}")
@@ -300,6 +314,23 @@ def test_every_command_shows_it_in_visible_form(
     if form in ("json", "yaml") or name in ("baseline export", "clusterrole"):
         assert said.out.isascii()
     assert ASKED[name].bare or form == "name" or re.search(r"\\(x1b|u001b|e)", said.out + said.err)
+
+
+@pytest.mark.parametrize("line", [
+    [f"{evil('namespace')}/{evil('pod')}", f"{evil('namespace')}/{evil('other')}", "80", "--why"],
+    [f"{evil('namespace')}/{evil('other')}", f"{evil('namespace')}/{evil('pod')}", "80", "-o", "json"],
+    [f"{evil('namespace')}/{evil('none')}", f"{evil('namespace')}/{evil('pod')}", "80"],
+    ["--exposed"], ["--exposed", "-o", "json"], ["--exposed", "-o", "csv"],
+    ["--all", "-n", evil("namespace")],
+])  # fmt: skip
+def test_questions_about_connections_show_it_in_visible_form(world: World, line: list[str]) -> None:
+    """Why, the edit that closes it, ways in, and names that are nobody's."""
+    said = say("explain", "flow", *line, "--from", world.path("drift"), "--config", world.path("config.yaml"))
+
+    assert said.code in (0, 2, 3)
+    assert "Traceback" not in said.err
+    assert is_seen(said.err)
+    assert is_seen(said.out)
 
 
 @pytest.mark.parametrize("name", [name for name, command in leaves() if {"json", "yaml"} <= {*outputs(command)}])
@@ -362,7 +393,10 @@ def test_a_command_to_copy_stays_one_command(world: World) -> None:
              if "kubectl delete" in line]  # fmt: skip
 
     assert lines
-    names = {evil("binding"), evil("everywhere"), evil("dangling"), evil("role"), evil("clusterrole"), evil("account")}
+    names = {
+        evil(name)
+        for name in ("binding", "everywhere", "dangling", "role", "clusterrole", "account", "policy", "above")
+    }
     for line in lines:
         command = 'kubectl() { printf "%s\\0" "$@"; }\nkubectl delete ' + line.rpartition("kubectl delete ")[2]
         ran = subprocess.run(["bash", "-c", command], capture_output=True, check=True)

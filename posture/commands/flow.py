@@ -136,8 +136,8 @@ def _headline(question: Question, said: Answer) -> str:
 
 def _say(question: Question, said: Answer) -> None:
     for line in (_headline(question, said), *(f"  {_shown(step)}" for step in said.by)):
-        for part in printer.wrapped(line, " " * 4):
-            click.echo(part)
+        for piece in printer.wrapped(line, " " * 4):
+            click.echo(piece)
 
 
 def _shown(step: Step) -> str:
@@ -267,6 +267,9 @@ def _doubts(snapshot: Snapshot) -> int:
     """Say what was not read; the exit code."""
     missing = [gap for gap in snapshot.gaps if gap.reason in INCOMPLETE and gap.resource in (*network.READS, "*")]
     for gap in missing:
-        where = gap_place(gap.resource, gap.namespace)
-        click.echo(f"gap: {where}: {gap.reason}, {visible(gap.message, 300)}; there may be more", err=True)
+        place = gap_place(gap.resource, gap.namespace)
+        for line in printer.wrapped(
+            f"gap: {place}: {gap.reason}, {visible(gap.message, 300)}; there may be more", "     "
+        ):
+            click.echo(line, err=True)
     return CANNOT_JUDGE if missing else OK

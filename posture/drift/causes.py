@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from posture.kinds import BY_NAME
 from posture.model import Cause, Change, Changed, Edit, Entry, Fix, Key, Manager, Snapshot, canonical
 from posture.text import listed
 
@@ -177,6 +178,9 @@ class Investigation:
         spare: Fix | None = None
         reason = "nothing that posture can edit takes it away"
         for text, trial in self._ways(change, causes):
+            if trial is None:
+                reason = text
+                continue
             if not trial.clears(change):
                 reason = f"{text}: it would still be possible"
                 continue
@@ -189,17 +193,25 @@ class Investigation:
             spare = spare or fix
         return spare, "" if spare else reason
 
-    def _ways(self, change: Change, causes: Sequence[Cause]) -> Iterable[tuple[str, Trial]]:
+    def _ways(self, change: Change, causes: Sequence[Cause]) -> Iterable[tuple[str, Trial | None]]:
         before = self.yardstick.baseline.snapshot
         if self.yardstick.approved:
-            keys = [cause.key for cause in causes if cause.what != UPGRADE]
+            keys = [cause.key for cause in causes if cause.what != UPGRADE and not self._is_wanted(cause.key, before)]
             for group in [[key] for key in keys] + ([keys] if len(keys) > 1 else []):
                 yield self._words(group, before), self._back(*group)
         for text, changed in self.domain.edits(self.live, change):
+            if not changed:
+                yield text, None
+                continue
             wanted = tuple((one.key, canonical(one.new)[0] if one.new is not None else None) for one in changed)
             if wanted not in self._edited:
                 self._edited[wanted] = Trial(self, changed)
             yield text, self._edited[wanted]
+
+    def _is_wanted(self, key: Key, before: Snapshot) -> bool:
+        """Whether to put an object back would be to delete what runs, or a whole namespace: no way back for anybody."""
+        runs = key.resource in BY_NAME and bool(BY_NAME[key.resource].pod_spec)
+        return (runs or key.resource == "namespaces") and before.entry(key) is None
 
     def _words(self, keys: Sequence[Key], before: Snapshot) -> str:
         back = [self.domain.named(key) for key in keys if before.entry(key) is not None]

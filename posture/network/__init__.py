@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from posture.model import Content, Key, Snapshot
 
 from .balance import weighed
-from .compare import NAME, compare, doubt, named
+from .compare import NAME, compare
 from .connectivity import POLICIES, Connectivity
 from .edits import agreed, edits, evidence, settle, stakeholders
 from .evaluate import READS, evaluate
-from .gaps import gaps
+from .gaps import doubt, gaps, named
 from .match import Matcher, as_change, match, reasons
 from .sentences import sentence
 from .units import beyond, permissions

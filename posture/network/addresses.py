@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 
 _SIX = 1 << 32
@@ -99,10 +99,11 @@ def like(marks: Sequence[int], address: int) -> int:
     return marks[bisect_right(marks, address) - 1]
 
 
+@lru_cache(maxsize=4096)
 def cidrs(ranges: Ranges) -> Sequence[str]:
     """A set as the fewest CIDRs."""
     found: list[str] = []
     for first, last in ranges:
         kind, base = (IPv4Address, 0) if first < _SIX else (IPv6Address, _SIX)
         found += map(str, summarize_address_range(kind(first - base), kind(last - base)))
-    return found
+    return tuple(found)

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from posture.model import Changed, Content, Key
 
 from . import addresses
-from .compare import named
 from .connectivity import ACCEPTED, DENIED, Connectivity, Party, worlds
 from .difference import Different, everywhere
 from .endpoints import Endpoint
 from .evaluate import evaluate
 from .flow import Answer, Question, answer, flows
+from .gaps import named
 from .policies import NETWORK_POLICIES, Direction, Peer, Policy, Ports, Rule, compiled
 from .ports import EVERY, LAST, span, spans
 

@@ -18,12 +18,13 @@ from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Sna
 from .addresses import EVERYWHERE
 from .allowed import NON_ISOLATED, allowed, through_of
 from .balance import weighed
-from .connectivity import TIERS, Connectivity, Space, places_of
+from .connectivity import Connectivity, Space, places_of
 from .effect import ends
-from .endpoints import PODS, WORKLOADS, Endpoint, key_of
+from .endpoints import Endpoint, key_of
 from .evaluate import NAMESPACES, Move, Seat, empty, like, moves, seeing, users
+from .gaps import doubt, named, unreadable
 from .opaque import OPAQUE
-from .policies import DIRECTIONS, NETWORK_POLICIES, Direction, Policy
+from .policies import DIRECTIONS, Direction
 from .portset import PortSet
 from .regions import Piece, Term, Workload, gathered, has, plain, resolved, subtracted, within
 from .units import unit_of
@@ -33,37 +34,6 @@ type Where = tuple[str, str]
 type Peers = Mapping[str, tuple[str, ...]]
 """{a namespace that is new in live: the namespaces of the baseline that it is judged by}"""
 _NAMESPACE = "namespace:"
-
-
-def named(key: Key) -> str:
-    """An object of this domain for people: `NetworkPolicy pay/db`."""
-    kind = BY_NAME[key.resource].kind if key.resource in BY_NAME else key.resource
-    return f"{kind} {key.namespace}/{key.name}" if key.namespace else f"{kind} {key.name}"
-
-
-def doubt(
-    result: Connectivity, subject: str, scope: str, through: Through, other: Snapshot | None = None
-) -> Gap | None:
-    """The gap that may hide a policy of this namespace; None when everything that counts was read.
-
-    Which pods are at the other end is no matter: what policies say of those that were not read is known all the same.
-    Which labels namespaces have is: by these policies pick them.
-    """
-    del through
-    snapshot = result.snapshot
-    wanted = [(NETWORK_POLICIES, scope), (NAMESPACES, ""), *((tier, "") for tier in TIERS)]
-    if not subject.startswith(_NAMESPACE):  # it may be there, and not have been read
-        wanted += [(resource, scope) for resource in (PODS, *WORKLOADS)]
-    for resource, namespace in wanted:
-        gap = snapshot.gap(resource, namespace)
-        if gap is None:
-            continue
-        if other is not None and gap.reason == "not collected":
-            twin = other.gap(resource, namespace)
-            if twin is not None and twin.reason == "not collected":
-                continue
-        return gap
-    return None
 
 
 def compare(
@@ -365,11 +335,6 @@ def way(
     if carrier is not None:
         return (named(carrier),), tuple(evidence)
     return ("the default for pods that no policy isolates",), tuple(evidence)
-
-
-def unreadable(policy: Policy) -> Gap:
-    """A policy that cannot be read, as a gap."""
-    return Gap(policy.key.resource, policy.key.namespace, "not modelled", f"{named(policy.key)}: {policy.error}")
 
 
 def _says(space: Space) -> tuple[str, ...]:

@@ -12,9 +12,11 @@ from posture.model import Change, Changed, Content, Key, Snapshot
 from posture.selectors import matches
 
 from .allowed import NON_ISOLATED, regions, through_of
-from .compare import named, pieces_of
+from .compare import pieces_of
 from .connectivity import Connectivity, Space
 from .endpoints import NAME_LABEL, PODS, WORKLOADS, namespace_of, template_of, workload_of
+from .evaluate import NAMESPACES
+from .gaps import named
 from .policies import NETWORK_POLICIES, Direction, compiled
 from .portset import NO_PORTS, PortSet, common_ports, joined_ports, port_set, without_ports
 from .regions import Piece, Term, overlap, subtracted
@@ -35,7 +37,7 @@ def edits(live: Connectivity, change: Change) -> Iterator[tuple[str, tuple[Chang
     if space is None:
         return
     if change.through.kind == NON_ISOLATED:
-        yield from _isolating(live, change)
+        yield "what its pods need has to be allowed before they are isolated: see the remedy", ()
         return
     for policy in (*space.policies, *space.above):
         if through_of(policy) == change.through:
@@ -47,23 +49,6 @@ def edits(live: Connectivity, change: Change) -> Iterator[tuple[str, tuple[Chang
                 )
             elif content is not None:
                 yield f"Delete {named(policy.key)}", (Changed(policy.key, content, None),)
-
-
-def _isolating(live: Connectivity, change: Change) -> Iterator[tuple[str, tuple[Changed, ...]]]:
-    """A policy that isolates the pods of the workload alone, then one for all pods of the namespace."""
-    direction = change.through.name
-    kind = _FIELDS[direction][0]  # type: ignore[index]
-    selectors: list[tuple[str, Mapping[str, Any]]] = [("all pods of the namespace", {})]
-    labels = _labels(live, change)
-    if labels:
-        name = change.subject.partition("/")[2].partition("[")[0]
-        selectors.insert(0, (name, {"matchLabels": labels}))
-    for whom, selector in selectors:
-        name = f"default-deny-{direction}" if not selector else f"{whom}-deny-{direction}"
-        key = Key(NETWORK_POLICIES, change.scope, name)
-        if live.snapshot.entry(key) is None:
-            spec: dict[str, Any] = {"podSelector": dict(selector), "policyTypes": [kind]}
-            yield f"Add {named(key)}, which isolates {whom} for {direction}", (Changed(key, None, {"spec": spec}),)
 
 
 def _labels(live: Connectivity, change: Change) -> dict[str, str]:
@@ -228,8 +213,8 @@ def _plain(selector: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def stakeholders(live: Connectivity, key: Key) -> frozenset[str] | None:
     """The namespaces whose pods a policy may select; None for what is no policy of this domain."""
-    if key.namespace:
-        return frozenset({key.namespace})
+    if key.namespace or key.resource == NAMESPACES:
+        return frozenset({key.namespace or key.name})
     found = {name for name, space in live.spaces.items() if any(policy.key == key for policy in space.above)}
     return frozenset(found) or None
 

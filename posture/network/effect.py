@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -23,6 +23,7 @@ class Ends:
     def __init__(self, result: Connectivity) -> None:
         self.of = result
         self._open: dict[tuple[Term, Direction], list[str]] = {}
+        self._sets: dict[tuple[Term, Direction], frozenset[str]] = {}
 
     def users(self, one: Endpoint, direction: Direction, piece: Piece, limit: int = 0) -> list[str]:
         """The workloads that can use a piece of what a class allows, sorted; no more than `limit`, if it is given.
@@ -42,6 +43,22 @@ class Ends:
             if name not in found:
                 found.add(name)
                 yield name
+        yield from self._judged(one, direction, piece, found)
+
+    def everyone(self, one: Endpoint, direction: Direction, piece: Piece) -> frozenset[str]:
+        """All `users`, and perhaps the class itself. Where nothing judges them it is one set for all who ask."""
+        if not isinstance(piece.who, Term) or piece.ranges != EVERYWHERE or piece.ports.named:
+            return frozenset(self.users(one, direction, piece))
+        place = piece.who, OTHER[direction]
+        if place not in self._sets:
+            self._sets[place] = frozenset(self._opened(*place, every=True))
+        more = frozenset(self._judged(one, direction, piece, self._sets[place]))
+        return self._sets[place] | more if more else self._sets[place]
+
+    def _judged(self, one: Endpoint, direction: Direction, piece: Piece, known: Collection[str]) -> Iterator[str]:
+        """The workloads that can use a piece though policies judge them, but for those that are known."""
+        assert isinstance(piece.who, Term)
+        found = {one.workload}
         spaces = Term(piece.who.part(pods=False))
         names = updates.lookup_of(self.of).meant(piece.who)
         named = (self.of.spaces[name] for name in names or () if name in self.of.spaces)
@@ -49,7 +66,7 @@ class Ends:
             allowing: dict[tuple[Any, ...], bool] = {}
             for other in space.classes if holds(spaces, space.labels, {}) else ():
                 profile = space.profile(other, OTHER[direction])
-                if other.workload in found or other.node or profile.empty:
+                if other.workload in found or other.workload in known or other.node or profile.empty:
                     continue
                 if not has(piece, space.labels, dict(other.labels), other.addresses):
                     continue

@@ -5,13 +5,61 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from posture.kinds import BY_NAME
-from posture.model import Gap, Snapshot
+from posture.model import Gap, Key, Snapshot, Through
 from posture.text import count, listed
 
-from .compare import named, unreadable
-from .connectivity import POLICIES, TIERS
+from .connectivity import POLICIES, TIERS, Connectivity
+from .endpoints import PODS, WORKLOADS
+from .evaluate import NAMESPACES
 from .opaque import OPAQUE
-from .policies import Policy, Unsure, compiled
+from .policies import NETWORK_POLICIES, Policy, Unsure, compiled
+
+
+def named(key: Key) -> str:
+    """An object of this domain for people: `NetworkPolicy pay/db`."""
+    kind = BY_NAME[key.resource].kind if key.resource in BY_NAME else key.resource
+    return f"{kind} {key.namespace}/{key.name}" if key.namespace else f"{kind} {key.name}"
+
+
+def unreadable(policy: Policy) -> Gap:
+    """A policy that cannot be read, as a gap."""
+    return Gap(policy.key.resource, policy.key.namespace, "not modelled", f"{named(policy.key)}: {policy.error}")
+
+
+def doubt(
+    result: Connectivity, subject: str, scope: str, through: Through, other: Snapshot | None = None
+) -> Gap | None:
+    """The gap that may hide a policy of this namespace; None when everything that counts was read.
+
+    Which pods are at the other end is no matter: what policies say of those that were not read is known all the same.
+    Which labels namespaces have is: by these policies pick them. What was read and cannot be evaluated hides nothing
+    else.
+    """
+    del through
+    wanted = [(NETWORK_POLICIES, scope), (NAMESPACES, ""), *((tier, "") for tier in TIERS)]
+    if not subject.startswith("namespace:"):  # it may be there, and not have been read
+        wanted += [(resource, scope) for resource in (PODS, *WORKLOADS)]
+    for gap in _hiding(result):
+        for resource, namespace in wanted:
+            if not gap.touches(resource, namespace):
+                continue
+            if other is not None and gap.reason == "not collected":
+                twin = other.gap(resource, namespace)
+                if twin is not None and twin.reason == "not collected":
+                    continue
+            return gap
+    return None
+
+
+def _hiding(result: Connectivity) -> tuple[Gap, ...]:
+    """The gaps of what was not read."""
+    if not result.snapshot.gaps:
+        return ()
+    found: tuple[Gap, ...] | None = result.__dict__.get("_hiding")
+    if found is None:
+        said = {*gaps(result.snapshot)}
+        found = result.__dict__["_hiding"] = tuple(gap for gap in result.snapshot.gaps if gap not in said)
+    return found
 
 
 def gaps(snapshot: Snapshot) -> Iterator[Gap]:

@@ -57,10 +57,11 @@ def _text(changes: list[Change], live: Connectivity) -> str:
     workloads: set[str] = set()
     addresses = 0
     for change in changes:
-        more, each = using(change, live) if change.effective else ((), 0)
-        workloads.update(more)
-        addresses = max(addresses, each)
-    used = counted(workloads, addresses)
+        if change.effective:
+            more, each = using(change, live)
+            workloads |= more - {change.subject}
+            addresses = max(addresses, each)
+    used = counted(len(workloads), addresses)
     if not first.effective:
         text += ", once there is somebody who can use it"
     elif used:

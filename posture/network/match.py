@@ -14,10 +14,11 @@ from typing import Any
 from posture.model import Change, Check, Hit, Through
 
 from .allowed import NON_ISOLATED, through_of
-from .compare import NAME, Where, doubt, pieces_of, way
+from .compare import NAME, Where, pieces_of, way
 from .conditions import Asked, Condition, condition, pattern
 from .connectivity import Connectivity, Space, selects
 from .endpoints import PODS, WORKLOADS, Endpoint
+from .gaps import doubt
 from .policies import ANY_PORT, DIRECTIONS, Direction, Policy
 from .regions import Piece, Term, Workload, gathered
 from .units import piece_of, unit_of
@@ -157,6 +158,7 @@ def _holding(space: Space) -> Iterator[tuple[list[str], Through, _Parts]]:
     alike: dict[tuple[int, ...], list[str]] = {}
     for workload, its in pieces.items():
         alike.setdefault(tuple(its), []).append(workload)
+    nobody: dict[Through, _Parts] = {}
     for workloads in alike.values():
         by: dict[Through, _Parts] = {}
         for direction, unmodelled, found in pieces[workloads[0]].values():
@@ -164,7 +166,13 @@ def _holding(space: Space) -> Iterator[tuple[list[str], Through, _Parts]]:
                 # Nobody knows whether a policy of another maker isolates it.
                 if not (unmodelled and piece.through.kind == NON_ISOLATED):
                     by.setdefault(piece.through, []).append((direction, piece))
-        yield from ((workloads, through, parts) for through, parts in by.items())
+        for through, parts in by.items():
+            if through.kind == NON_ISOLATED:  # it is the namespace that lacks a policy
+                nobody.setdefault(through, parts)
+            else:
+                yield workloads, through, parts
+    for through, parts in nobody.items():
+        yield [f"{NAMESPACE}{space.name}"], through, parts
 
 
 # Policies themselves ------------------------------------------------------------------------------------------------

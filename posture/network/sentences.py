@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from posture.model import Change, Check, Unit
@@ -29,6 +29,8 @@ MOST = 1 << 31
 
 def subject_shown(subject: str, units: Sequence[Unit]) -> str:
     """`pay/db`, or `Pods app=api of pay, once there are any,` for a namespace."""
+    if subject.startswith("namespace:") and not any("podSelector" in unit for unit in units):
+        return f"Pods of {subject.removeprefix('namespace:')}"
     if subject.startswith("namespace:"):
         selectors = sorted({shown(unit["podSelector"]) for unit in units if "podSelector" in unit})
         which = f" {selectors[0]}" if len(selectors) == 1 and selectors[0] else ""
@@ -146,22 +148,23 @@ def _excludes(peer: Unit) -> bool:
 
 def _used(change: Change, live: Connectivity) -> str:
     """How many workloads and addresses that opens today."""
-    return counted(*using(change, live))
+    workloads, addresses = using(change, live)
+    return counted(len(workloads) - (change.subject in workloads), addresses)
 
 
-def using(change: Change, live: Connectivity) -> tuple[set[str], int]:
-    """The workloads that can use a gain (or could use what was lost), and how many addresses."""
-    known: dict[Hashable, tuple[set[str], int]] = live.__dict__.setdefault("_using", {})
+def using(change: Change, live: Connectivity) -> tuple[frozenset[str], int]:
+    """The workloads that can use a gain (or could use what was lost), perhaps with itself, and how many addresses."""
+    known: dict[Hashable, tuple[frozenset[str], int]] = live.__dict__.setdefault("_using", {})
     place = change.direction, change.where, repr((change.gained, change.lost))
     if place not in known:
         known[place] = _using(change, live)
     return known[place]
 
 
-def _using(change: Change, live: Connectivity) -> tuple[set[str], int]:
+def _using(change: Change, live: Connectivity) -> tuple[frozenset[str], int]:
     space = live.spaces.get(change.scope)
     classes = [one for one in space.classes if one.workload == change.subject] if space else []
-    workloads: set[str] = set()
+    workloads: frozenset[str] = frozenset()
     addresses = 0
     for unit in (*change.gained, *change.lost):
         piece = piece_of(unit)
@@ -170,13 +173,14 @@ def _using(change: Change, live: Connectivity) -> tuple[set[str], int]:
             addresses += sum(last - first + 1 for first, last in piece.ranges)
         else:
             for one in classes:
-                workloads |= {*ends(live).users(one, direction, piece)}
+                found = ends(live).everyone(one, direction, piece)
+                workloads = workloads | found if workloads - found else found  # rather the set that others share
     return workloads, addresses
 
 
-def counted(workloads: Collection[str], addresses: int) -> str:
+def counted(workloads: int, addresses: int) -> str:
     """`+3 workloads and the whole Internet`."""
-    parts = [f"+{count(len(workloads), 'workload')}"] if workloads else []
+    parts = [f"+{count(workloads, 'workload')}"] if workloads else []
     parts += [f"+{count(addresses, 'address', 'addresses')}" if addresses < MOST else "the whole Internet"] * bool(
         addresses
     )

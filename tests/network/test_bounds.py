@@ -106,4 +106,4 @@ def test_where_it_does_not_speak_checks_do(scan: Scan) -> None:
     """A namespace that names no team is not selected: there the checks say what deserves a look."""
     found = scan([*kept(), namespace("lab"), deployment("lab", "tool")])
 
-    assert {subject for subject, _ in found} == {"workload:lab/tool[Deployment]"}
+    assert {subject for subject, _ in found} == {"namespace:lab"}

@@ -169,7 +169,7 @@ def test_a_condition_holds_for_what_it_says(condition: dict[str, Any], policy: O
 
 def test_without_isolation_it_is_the_want_of_a_policy_that_allows() -> None:
     """`isolated: false` holds in the direction that no policy is about, and in no other."""
-    check, api = checked(any=[{"isolated": False}]), "workload:pay/api[Pod]"
+    check, api = checked(any=[{"isolated": False}]), "namespace:pay"
 
     assert found(check) == {(api, "ingress"), (api, "egress")}
     assert found(check, ingress(HERE)) == {(api, "egress")}
