@@ -28,7 +28,10 @@ def evaluate(snapshot: Snapshot, previous: Connectivity | None = None, changed: 
     """What is possible. Without `previous` an update from nothing; the cost follows `changed`."""
     if previous is None:
         return _Update(snapshot, Connectivity(snapshot, {}, (), "unknown"), [*_all(snapshot)]).result()
-    return _Update(snapshot, previous, [change.key for change in changed]).result()
+    keys = [change.key for change in changed]
+    if not keys and snapshot.settings == previous.snapshot.settings:
+        return replace(previous, snapshot=snapshot, touched=frozenset())
+    return _Update(snapshot, previous, keys).result()
 
 
 def _all(snapshot: Snapshot) -> Iterator[Key]:
