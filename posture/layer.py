@@ -43,25 +43,18 @@ class Layer[K, V](MutableMapping[K, V]):
         """As dict.values, of what is here now."""
         return self._flat().values()
 
-    def _find(self, key: K) -> V | object | None:
-        layer: Mapping[K, V] | None = self
-        while isinstance(layer, Layer):
-            value = layer._own.get(key)
-            if value is not None:
-                return None if value is _GONE else value
-            layer = layer._below
-        return None if layer is None else layer.get(key)
+    def get(self, key: K, default: V | None = None) -> V | None:  # type: ignore[override]
+        """As dict.get. The hottest call of all: it looks in its own part before it asks further down."""
+        value = self._own.get(key)
+        if value is None:
+            return default if self._below is None else self._below.get(key, default)
+        return default if value is _GONE else value  # type: ignore[return-value]
 
     def __getitem__(self, key: K) -> V:
-        value = self._find(key)
+        value = self.get(key)
         if value is None:
             raise KeyError(key)
-        return value  # type: ignore[return-value]
-
-    def get(self, key: K, default: V | None = None) -> V | None:  # type: ignore[override]
-        """As dict.get."""
-        value = self._find(key)
-        return default if value is None else value  # type: ignore[return-value]
+        return value
 
     def __setitem__(self, key: K, value: V) -> None:
         if key not in self:
@@ -78,7 +71,7 @@ class Layer[K, V](MutableMapping[K, V]):
             self._own[key] = _GONE
 
     def __contains__(self, key: object) -> bool:
-        return self._find(key) is not None  # type: ignore[arg-type]
+        return self.get(key) is not None  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[K]:
         for key in self._below or ():

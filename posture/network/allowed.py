@@ -32,6 +32,9 @@ def allowed(profile: Profile, one: Endpoint, *, present: bool = True) -> list[Pi
 
     Names of ports in ingress are looked up on the class itself, but for pods that are not `present`: theirs are names.
     """
+    nobody = Through(NON_ISOLATED, one.namespace, profile.direction)
+    if profile.networks is None and not (profile.admin or profile.baseline or profile.old):
+        return [piece._replace(through=nobody) for piece in reversed(ANYONE)]
     found: list[Piece] = []
     rest, passed = _tier(profile.admin, list(ANYONE), profile, one, found, present=present)
     rest += passed
@@ -48,7 +51,6 @@ def allowed(profile: Profile, one: Endpoint, *, present: bool = True) -> list[Pi
     tiers = [profile.baseline + old]
     if old and profile.baseline:  # before, after or between the others
         tiers.append(old + profile.baseline)
-    nobody = Through(NON_ISOLATED, one.namespace, profile.direction)
     for tier in tiers:
         left, passed = _tier(tier, rest, profile, one, found, present=present)
         found += [piece._replace(through=nobody) for piece in left + passed]

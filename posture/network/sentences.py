@@ -46,12 +46,11 @@ def sentence(change: Change, check: Check | None, live: Connectivity) -> str:
     if not units:
         what = check.title if check is not None else "says nothing"
         return f"{change.through.kind} {change.through.namespace}/{change.through.name}: {what}"
-    parts = []
-    for direction in DIRECTIONS:
-        said = [unit for unit in units if unit["direction"] == direction]
-        if said:
-            parts.append(_said(direction, _worded(change, said, live) if loosened else said, loosened=loosened))
-    text = f"{subject} {' and '.join(parts)}"
+    known: dict[str, str] = live.__dict__.setdefault("_spoken", {})
+    same = repr(units) if loosened and change.through.kind == NON_ISOLATED else ""  # in no policy's words
+    if same not in known or not same:
+        known[same] = _spoken(change, units, live, loosened=loosened)
+    text = f"{subject} {known[same]}"
     if not loosened:
         return text
     used = _used(change, live)
@@ -62,6 +61,16 @@ def sentence(change: Change, check: Check | None, live: Connectivity) -> str:
     if change.uncompensated:
         text += "; nothing was closed in return"
     return text
+
+
+def _spoken(change: Change, units: Sequence[Unit], live: Connectivity, *, loosened: bool) -> str:
+    """What can or cannot be done, without who."""
+    parts = []
+    for direction in DIRECTIONS:
+        said = [unit for unit in units if unit["direction"] == direction]
+        if said:
+            parts.append(_said(direction, _worded(change, said, live) if loosened else said, loosened=loosened))
+    return " and ".join(parts)
 
 
 def _said(direction: str, units: Sequence[Unit], *, loosened: bool) -> str:
