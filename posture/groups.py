@@ -86,8 +86,10 @@ class Group:
         where = f"in {count(len(scopes), 'namespace')}" if len(scopes) > 1 else f"in {first.scope}"
         where = "cluster-wide" if scopes == {CLUSTER_SCOPE} else where
         what = f": {first.reasons[0].title}" if first.reasons else f", such as: {first.headline}"
-        whom = "workload" if all(one.subject.startswith("workload:") for one in self.members) else "subject"
-        return f"{count(subjects, whom)} {where}{what}"
+        kinds = {one.subject.partition(":")[0] for one in self.members}
+        if kinds == {"namespace"}:
+            return f"{count(subjects, 'namespace')}{what}"
+        return f"{count(subjects, 'workload' if kinds == {'workload'} else 'subject')} {where}{what}"
 
     @property
     def place(self) -> tuple[Any, ...]:

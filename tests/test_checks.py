@@ -120,8 +120,8 @@ def test_a_cluster_without_any_policy_is_one_group_for_each_direction(
     groups = scanned(tmp_path, str(SUPPORTED[-1]), capsys)["groups"]
 
     assert sorted((group["rule"], group["count"]) for group in groups) == [
-        ("network-no-isolation-egress", 6),
-        ("network-no-isolation-ingress", 6),
+        ("network-no-isolation-egress", 3),
+        ("network-no-isolation-ingress", 3),
     ]
 
 

@@ -23,6 +23,7 @@ _VERBS: dict[tuple[str, bool], str] = {
     ("egress", True): "can now reach",
     ("egress", False): "can no longer reach",
 }
+ANYBODY = "anyone, anywhere"
 MOST = 1 << 31
 """Addresses: half of those of IPv4 are the whole Internet for people."""
 
@@ -75,21 +76,23 @@ def _spoken(change: Change, units: Sequence[Unit], live: Connectivity, *, loosen
 
 def _said(direction: str, units: Sequence[Unit], *, loosened: bool) -> str:
     verb = _VERBS[direction, loosened]
-    preposition = "from " if direction == "ingress" else ""
     ports = sorted({ports_shown(unit) for unit in units})
-    if len(ports) == 1:
-        return f"{verb} {preposition}{_peers(units)} on {ports[0]}"
-    groups = [(port, [unit for unit in units if ports_shown(unit) == port]) for port in ports]
-    said = [f"{_peers(found)} on {port}" for port, found in groups[:2]]
-    said += [count(len(groups) - 2, "more group") + " of ports"] if len(groups) > 2 else []
-    return f"{verb} {preposition}{listed(said)}"
+    groups = [[unit for unit in units if ports_shown(unit) == port] for port in ports]
+    said = [f"{_from(direction, _peers(found))} on {port}" for port, found in zip(ports, groups, strict=True)]
+    more = [count(len(said) - 2, "more group") + " of ports"] if len(said) > 2 else []
+    return f"{verb} {listed([*said[:2], *more])}"
+
+
+def _from(direction: str, whom: str) -> str:
+    """Anyone reaches; what is named is where it comes from."""
+    return f"{'by' if whom == ANYBODY else 'from'} {whom}" if direction == "ingress" else whom
 
 
 def _peers(units: Iterable[Unit]) -> str:
     """Who is at the other end, in a few words: anyone where it is every pod and every address."""
     names = list(dict.fromkeys(peer_shown(unit) for unit in units))
     if {"every pod of every namespace", "every address"} <= set(names):
-        return "anyone, anywhere"
+        return ANYBODY
     return listed(list(chain.from_iterable(map(_plain, names))), 3)
 
 

@@ -95,7 +95,7 @@ CASES = {
     ),
     "isolation lost": Case(
         [ingress([API])], [],
-        f"pay/db can now be reached from anyone, anywhere on every port (+3 workloads and the whole Internet){OPEN}",
+        f"pay/db can now be reached by anyone, anywhere on every port (+3 workloads and the whole Internet){OPEN}",
     ),
     "the Internet, where a network was agreed": Case(
         [egress([blocks("203.0.113.0/24")])], [egress([blocks("0.0.0.0/0")])],
