@@ -1,0 +1,103 @@
+"""What CEL is asked and what it answers. Evaluation itself takes a process of its own: posture.cel."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol
+
+import orjson
+
+type Outcome = Literal["true", "false", "text", "null", "other", "error", "unknown"]
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Answer(NamedTuple):
+    """What an expression gives. `why` says what is unknown, or what the error is.
+
+    An `error` is one that the server has too. `text` and `other` stand for values that are no truth values.
+    """
+
+    outcome: Outcome
+    why: str = ""
+
+
+class Value:
+    """A JSON value that expressions may look at, written out and hashed once."""
+
+    __slots__ = ("body", "digest")
+
+    def __init__(self, given: Any) -> None:
+        """Raises TypeError for what is no JSON of 64-bit numbers."""
+        self.body = orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
+        self.digest = hashlib.blake2b(self.body, digest_size=16).digest()
+
+
+type Inputs = Mapping[str, Value]
+"""By the name of the variable, such as `object`. One that is not there is not known, and never guessed."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Expressions that share variables. A variable that cannot be worked out matters only to who refers to it.
+
+    `hidden` are names of fields that the inputs may lack although the server has them.
+    """
+
+    expressions: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash over all that decides what it gives, but for the inputs."""
+        body = orjson.dumps((self.expressions, self.variables, self.hidden))
+        return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Every word of every expression: an input that is not among them is not looked at."""
+        texts = (*self.expressions, *(expression for _, expression in self.variables))
+        return frozenset(word for text in texts for word in _WORD.findall(text))
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"variables": self.variables, "expressions": self.expressions, "hidden": self.hidden}
+
+    def reads(self, inputs: Inputs) -> dict[str, Value]:
+        """The inputs that it may look at."""
+        return {name: value for name, value in inputs.items() if name in self.words}
+
+
+class Question(NamedTuple):
+    """One evaluation."""
+
+    program: Program
+    inputs: Inputs
+
+
+class Evaluator(Protocol):
+    """Who answers. What one program costs, the answers of another do not depend on."""
+
+    def answers(self, questions: Sequence[Question]) -> list[tuple[Answer, ...]]:
+        """For each question, in order, one answer for each of its program's expressions."""
+
+
+class Missing:
+    """Answers nothing, where the extra `cel` is not installed."""
+
+    WHY = "the extra `cel` is not installed"
+
+    def answers(self, questions: Sequence[Question]) -> list[tuple[Answer, ...]]:
+        """All unknown."""
+        return [unknown(one.program, self.WHY) for one in questions]
+
+
+def unknown(program: Program, why: str) -> tuple[Answer, ...]:
+    """An answer for each expression of a program that was not evaluated."""
+    return tuple(Answer("unknown", why) for _ in program.expressions)

@@ -1,0 +1,1 @@
+"""What can refuse a request: one module for each engine."""

@@ -1,0 +1,147 @@
+"""What a request is, as whoever may refuse it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from posture.model import Content, Key, Snapshot
+
+from . import defaults
+from .cel import Value
+from .pods import mapping
+
+type Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+type Object = Mapping[str, Any]
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+SUFFIX = "00000"
+"""What stands for the five random letters at the end of a name that the server makes up."""
+_FILLED = ("priorityClassName", "priority", "preemptionPolicy", "imagePullSecrets", "overhead")
+"""Fields of a pod that other objects may fill in: PriorityClasses, a ServiceAccount, a RuntimeClass."""
+
+
+class Resource(NamedTuple):
+    """A GroupVersionResource."""
+
+    group: str
+    version: str
+    resource: str
+
+
+PODS = Resource("", "v1", "pods")
+NAMESPACES = Resource("", "v1", "namespaces")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request at admission, after everything that changes it.
+
+    `namespace` is a namespace's own name where the object is one. `user` None is anybody, `namespace_object` None a
+    namespace that is not known; `hidden` are the names of fields that `object` and `old` may lack.
+    """
+
+    operation: Operation
+    resource: Resource
+    subresource: str
+    namespace: str
+    name: str
+    object: Object | None
+    old: Object | None = None
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    namespace_object: Object | None = None
+    dry_run: bool = False
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """The GroupVersionKind of the object."""
+        there = self.object if self.object is not None else mapping(self.old)
+        group, _, version = str(there.get("apiVersion") or "").rpartition("/")
+        return group, version, str(there.get("kind") or "")
+
+    @property
+    def of_namespace(self) -> bool:
+        """Whether the object is a namespace."""
+        return self.resource == NAMESPACES
+
+    @cached_property
+    def values(self) -> Mapping[str, Value]:
+        """What CEL's variables `object`, `oldObject`, `request` and `namespaceObject` hold; the last if it is known.
+
+        A value that is no JSON of 64-bit numbers is not known.
+        """
+        given: dict[str, Any] = {"object": self.object, "oldObject": self.old, "request": self._review()}
+        if self.namespace_object is not None or not self.namespace or self.of_namespace:
+            given["namespaceObject"] = None if self.of_namespace else self.namespace_object
+        found = {}
+        for name, value in given.items():
+            try:
+                found[name] = Value(value)
+            except TypeError:
+                continue
+        return found
+
+    @cached_property
+    def unread(self) -> tuple[str, ...]:
+        """Names of fields that the values lack although the server has them."""
+        return (*self.hidden, *(("userInfo",) if self.user is None else ()))
+
+    def _review(self) -> dict[str, Any]:
+        """The AdmissionRequest: what is empty is left out where the API leaves it out."""
+        kind = dict(zip(("group", "version", "kind"), self.kind, strict=True))
+        resource = self.resource._asdict()
+        found: dict[str, Any] = {"kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource}
+        texts = {
+            "subResource": self.subresource,
+            "requestSubResource": self.subresource,
+            "name": self.name,
+            "namespace": self.namespace,
+        }
+        found |= {field: text for field, text in texts.items() if text}
+        user = {"username": self.user} if self.user else {}
+        groups = {"groups": list(self.groups)} if self.groups else {}
+        return found | {"operation": self.operation, "userInfo": user | groups, "dryRun": self.dry_run}
+
+
+def pod_creation(
+    pod: Object,
+    namespace: str,
+    namespace_object: Object | None = None,
+    *,
+    user: str | None = None,
+    groups: tuple[str, ...] = (),
+    token: bool = True,
+    dry_run: bool = False,
+    hidden: tuple[str, ...] = (),
+) -> Request:
+    """The creation of a pod, from a pod or a pod template, with what the server fills in.
+
+    What has no name gets one from its `generateName`; the request has none then. `hidden` are fields that the pod may
+    have had and that were not kept, such as the `value` of an environment variable.
+    """
+    metadata, spec = dict(mapping(pod.get("metadata"))), mapping(pod.get("spec"))
+    name = str(metadata.get("name") or "")
+    metadata |= {"namespace": namespace, "name": name or f"{metadata.get('generateName') or 'pod-'}{SUFFIX}"}
+    found = defaults.pod({"metadata": metadata, "spec": spec}, token=token)
+    unread = (*hidden, *(field for field in _FILLED if field not in spec))
+    return Request(
+        "CREATE", PODS, "", namespace, name, found, None, user, groups, namespace_object, dry_run, unread
+    )  # fmt: skip
+
+
+def namespace_object(snapshot: Snapshot, name: str) -> Object | None:
+    """A namespace as far as it was kept, with the label that every one has; None where it is not there."""
+    content = snapshot.get(Key("namespaces", "", name))
+    return None if content is None else _namespace(name, content)
+
+
+def _namespace(name: str, content: Content) -> Object:
+    metadata: dict[str, Any] = {"name": name, "labels": {NAME_LABEL: name, **(content.get("labels") or {})}}
+    if annotations := content.get("annotations"):
+        metadata["annotations"] = annotations
+    status = {"phase": "Active", **(content.get("status") or {})}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata, "status": status}
