@@ -11,6 +11,7 @@ from posture.kinds import BY_NAME
 from posture.model import Change, Changed, Content, Key, Snapshot
 from posture.selectors import matches
 
+from . import addresses
 from .allowed import NON_ISOLATED, regions, through_of
 from .compare import pieces_of
 from .connectivity import Connectivity, Space
@@ -22,6 +23,7 @@ from .portset import NO_PORTS, PortSet, common_ports, joined_ports, port_set, wi
 from .regions import Piece, Term, overlap, subtracted
 from .units import piece_of, ports_out
 
+MOST_EXCEPTIONS = 8
 _FIELDS: Mapping[Direction, tuple[str, str]] = {"ingress": ("Ingress", "from"), "egress": ("Egress", "to")}
 
 
@@ -91,12 +93,29 @@ def _narrower(
             kept.append(peer)
             continue
         left = without_ports(ports, hit)
-        if (left.numbered or left.named) and "action" not in rule:
-            yield {**alone, "ports": ports_out(left)}
+        if "action" not in rule:
+            if left.numbered or left.named:
+                yield {**alone, "ports": ports_out(left)}
+            block = _excepted(peer, pieces)
+            if block is not None:
+                yield {**alone, field: [{"ipBlock": block}]} | ({"ports": ports_out(hit)} if alone.get("ports") else {})
     if kept == [None]:
         yield dict(rule)
     elif kept:
         yield {**rule, field: kept}
+
+
+def _excepted(peer: Mapping[str, Any] | None, pieces: Iterable[Piece]) -> dict[str, Any] | None:
+    """A block without the addresses that were gained; None where none are left, or it would take a list of them."""
+    if not peer or "ipBlock" not in peer:
+        return None
+    block = peer["ipBlock"]
+    ranges = addresses.block(block["cidr"], block.get("except") or ())
+    gained = addresses.union(span for piece in pieces if piece.who is None for span in piece.ranges)
+    gone = addresses.cidrs(addresses.common(ranges, gained))
+    if not addresses.minus(ranges, gained) or len(gone) > MOST_EXCEPTIONS:
+        return None
+    return {"cidr": block["cidr"], "except": [*(block.get("except") or ()), *gone]}
 
 
 def _meets(region: Piece, piece: Piece) -> bool:
