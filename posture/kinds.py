@@ -43,9 +43,9 @@ class Kind:
     """One kind: how the API names it and which fields are kept beside labels, annotations and owner references.
 
     `keep` are paths below the object. `pod_spec` is the path of a pod specification, whose literal environment
-    values are never kept. `controlled` objects that another one controls keep their owner only: what they run is the
-    owner's template. Kinds that are not `modelled` are read so that their changes are seen; what they mean is not
-    known. `also` are resources of the group that take a permission too, for whoever reads the kind.
+    values are never kept. `controlled` objects that one of a kind with a pod template controls keep their owner only:
+    what they run is its template. Kinds that are not `modelled` are read so that their changes are seen; what they
+    mean is not known. `also` are resources of the group that take a permission too, for whoever reads the kind.
     """
 
     group: str
@@ -299,7 +299,7 @@ def project(kind: Kind, raw: Mapping[str, Any]) -> Content:
             {field: owner[field] for field in ("apiVersion", "kind", "name", "controller") if field in owner}
             for owner in owners
         ]
-    if kind.controlled and any(owner.get("controller") for owner in owners):
+    if kind.controlled and any(owner.get("controller") and _makes_pods(owner) for owner in owners):
         return content
     for path in kind.keep:
         value = _pick(raw, path)
@@ -311,6 +311,12 @@ def project(kind: Kind, raw: Mapping[str, Any]) -> Content:
             place = place.setdefault(parent, {})
         place[last] = value
     return _replace(content, kind.pod_spec.split("."), _without_values) if kind.pod_spec else content
+
+
+def _makes_pods(owner: Mapping[str, Any]) -> bool:
+    """Whether an owner is of a kind whose pod template is read; a custom one's (a Rollout's) is not."""
+    kind = BY_KIND.get(((owner.get("apiVersion") or "").rpartition("/")[0], owner.get("kind") or ""))
+    return kind is not None and bool(kind.pod_spec)
 
 
 def manifest(key: Key, content: Content, absent: Iterable[tuple[str, ...]] = ()) -> dict[str, Any]:
@@ -348,6 +354,11 @@ def _texts(value: Any) -> bool:
     return value is None or (isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values()))
 
 
+def present(given: Any) -> Any:
+    """Labels or annotations without those that are null: what `kubectl apply` takes off, and a fix prints."""
+    return {name: text for name, text in given.items() if text is not None} if isinstance(given, Mapping) else given
+
+
 def malformed(kind: Kind, raw: Mapping[str, Any]) -> str:
     """What the API server would refuse in the fields that posture judges; "" when nothing.
 
@@ -359,7 +370,7 @@ def malformed(kind: Kind, raw: Mapping[str, Any]) -> str:
     if not isinstance(metadata.get("namespace") or "", str):
         return "metadata.namespace is not a string"
     for field in ("labels", "annotations"):
-        if not _texts(metadata.get(field)):
+        if not _texts(present(metadata.get(field))):
             return f"metadata.{field} is not a map of strings"
     if not isinstance(metadata.get("ownerReferences") or [], list):
         return "metadata.ownerReferences is not a list"

@@ -171,7 +171,9 @@ def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only
             gains, doubts = yardstick.gains(live)
             investigation = Investigation(yardstick, live, gains, frozenset(key for key, _ in objects))
             found += [_difference(domain, matcher, investigation, gains[where], mirrored) for where in sorted(gains)]
-            unknown += doubts
+            # Seen from the other side, what is new would be gone: what was said of a place stands.
+            said = {one[:4] for one in unknown} if mirrored else set()
+            unknown += [one for one in doubts if one[:4] not in said]
             if not mirrored:
                 notes += domain.compare(yardstick.baseline, live, growth=True).notes
     return Diff(tuple(found), tuple(notes), tuple(dict.fromkeys(unknown)), results)

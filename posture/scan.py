@@ -105,7 +105,8 @@ def _unagreed(store: Store, snapshot: Snapshot, approved: Approved | None) -> tu
     missed = snapshots.gaps(store, snapshots.revision(store, approved.revision))
     return tuple(
         gap for gap in missed
-        if gap.resource in (*JUDGED, "*") and not any(one.covers(gap) for one in snapshot.gaps)
+        if gap.reason != "not modelled" and gap.resource in (*JUDGED, "*")
+        and not any(one.covers(gap) for one in snapshot.gaps)
     )  # fmt: skip
 
 
@@ -119,7 +120,8 @@ def _judged(
     judgement = judge(snapshot, agreed, history, inputs.rules, now)
     doubts = [*judgement.outcome.doubts.values(), *(one.gap for one in judgement.unknown)]
     unknown = sum(gap.reason != "not modelled" for gap in doubts)
-    return judgement.outcome, Counter(standing=len(judgement.standing), unknown=unknown)
+    counts = Counter(standing=len(judgement.standing), unknown=unknown, unevaluated=len(doubts) - unknown)
+    return judgement.outcome, counts
 
 
 def agreed_of(store: Store, snapshot: Snapshot, approved: Approved | None, inputs: Inputs) -> Agreed:

@@ -108,7 +108,7 @@ def hostile_objects() -> list[Object]:
         network_policy(where, evil("policy"), podSelector={}, policyTypes=["Ingress", "Egress"],
                        ingress=[{"from": [{"podSelector": {}}]}], egress=[{}]),
         cluster_policy(evil("above"), "Admin", 1, egress=[
-            {"name": evil("rule"), "action": "Accept", "to": [{"domainNames": [evil("domain")]}]}]),
+            {"name": evil("rule")[:100], "action": "Accept", "to": [{"domainNames": ["example.com"]}]}]),
         {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy",
          "metadata": {"name": evil("opaque"), "namespace": evil("elsewhere")}, "spec": {evil("field"): evil("spec")}},
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": evil("service"), "namespace": where},

@@ -15,7 +15,7 @@ from posture.collect import Event, Facts, Page, Problem, ReadProblem, body_of, e
 from posture.collect.document import Limits
 from posture.collect.manifest import Broken, Cache, Document, documents
 from posture.errors import UsageError
-from posture.kinds import API_RESOURCES, Kind, malformed
+from posture.kinds import API_RESOURCES, BY_NAME, Kind, malformed
 from posture.model import Gap, GapReason, Key
 from posture.text import count, listed, visible
 
@@ -215,6 +215,8 @@ class _Reading:
             yield from self._known(meant, version, raw, place)
         elif kind == objects.DEFINITION and version.startswith(objects.DEFINITION_GROUP):
             yield from self._definition(raw, place)
+        elif near := objects.nearly(version, kind):
+            yield from self._misspelt(near, version, raw, place)
         elif "items" in raw and objects.names_list(raw):
             yield from self._misshapen_list(version, kind, place)
         elif not version or version.startswith(_KUSTOMIZE):
@@ -229,6 +231,12 @@ class _Reading:
         self.found = True
         self._problem(place, why)
         yield Gap(resource, namespace, reason, visible(f"{place}: {why}"))
+
+    def _misspelt(self, resource: str, version: str, raw: Mapping[str, Any], place: str) -> Iterator[Gap]:
+        known = BY_NAME.get(resource)
+        right = known.kind if known else objects.DEFINITION
+        why = f"{visible(version, 80)} has no kind {visible(repr(raw['kind']), 80)}: it is written {right}"
+        yield from self._refuse(resource, _namespace(known, raw) if known else "", place, why)
 
     def _misshapen_list(self, version: str, kind: str, place: str) -> Iterator[Gap]:
         item = objects.meant(version, kind.removesuffix("List"))

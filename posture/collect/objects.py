@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from posture.collect import api_resource, network_policy, pod
+from posture.collect import api_resource, cluster_policy, network_policy, pod
 from posture.collect.manifest import Document
-from posture.kinds import API_RESOURCES, BY_KIND, BY_NAME, KINDS, OWN_GROUPS, RBAC, Kind
+from posture.kinds import API_RESOURCES, BY_KIND, BY_NAME, KINDS, OWN_GROUPS, RBAC, Kind, present
 from posture.text import visible
 
 DEFINITION = "CustomResourceDefinition"
@@ -20,6 +20,7 @@ DEFINITION_GROUP = "apiextensions.k8s.io"
 DEFINITION_VERSION = f"{DEFINITION_GROUP}/v1"
 
 _NETWORK_POLICIES = "networkpolicies.networking.k8s.io"
+_POLICY_GROUP = "policy.networking.k8s.io"
 _BY_KIND_ALONE = {kind.kind: kind for kind in KINDS if not kind.custom}
 # Groups in which a kind of another group is meant: what Kubernetes 1.15 moved, and an apiVersion without its group.
 _MISLEADING_GROUPS = ("", "extensions")
@@ -76,6 +77,22 @@ def meant(api_version: str, kind: str) -> Kind | None:
     return found or (_BY_KIND_ALONE.get(kind) if group in _MISLEADING_GROUPS else None)
 
 
+def nearly(api_version: str, kind: str) -> str:
+    """The resource whose kind an object names but for case and space around it; "" for none. kubectl refuses it."""
+    group = _plain(api_version.rpartition("/")[0])
+    found = _PLAIN_KINDS.get((group, _plain(kind)), "")
+    return found or (_PLAIN_ALONE.get(_plain(kind), "") if group in _MISLEADING_GROUPS else "")
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
+_PLAIN_KINDS = {(kind.group, _plain(kind.kind)): kind.name for kind in KINDS}
+_PLAIN_ALONE = {_plain(kind): known.name for kind, known in _BY_KIND_ALONE.items()}
+_PLAIN_KINDS[DEFINITION_GROUP, _plain(DEFINITION)] = API_RESOURCES
+
+
 def served(kind: Kind) -> list[str]:
     """The apiVersions in which posture reads a kind: of one of Kubernetes' own, all that are served."""
     return [f"{kind.group}/{version}" if kind.group else version for version in kind.versions]
@@ -84,13 +101,14 @@ def served(kind: Kind) -> list[str]:
 def normal(kind: Kind, raw: Mapping[str, Any], home: str = "default") -> dict[str, Any]:
     """An object as the API server would store it: its namespace, and the defaults that change what it means.
 
-    A missing namespace is `home`, and that of a cluster-scoped object goes. So does resourceVersion: in a file it
-    does not promise that the rest is unchanged. Raises AttributeError, TypeError or ValueError when the object has
-    not the shape of its kind.
+    A missing namespace is `home`, and that of a cluster-scoped object goes. So does a label or annotation that is null,
+    and resourceVersion: in a file it does not promise that the rest is unchanged. Raises AttributeError, TypeError or
+    ValueError when the object has not the shape of its kind.
     """
     metadata = {
-        field: value for field, value in raw["metadata"].items() if field not in ("namespace", "resourceVersion")
-    }
+        field: present(value) if field in ("labels", "annotations") else value
+        for field, value in raw["metadata"].items() if field not in ("namespace", "resourceVersion")
+    }  # fmt: skip
     namespace = ""
     if kind.namespaced:
         namespace = metadata["namespace"] = raw["metadata"].get("namespace") or home
@@ -99,6 +117,10 @@ def normal(kind: Kind, raw: Mapping[str, Any], home: str = "default") -> dict[st
         return given | _binding(raw, namespace)
     if kind.name == _NETWORK_POLICIES:
         return given | {"spec": network_policy.stored(raw.get("spec"))}
+    if kind.group == _POLICY_GROUP:
+        return given | {"spec": cluster_policy.stored(kind.kind, raw.get("spec"))}
+    if kind.name == "pods":
+        return given | {"status": pod.stored(raw)}
     return given
 
 
@@ -137,6 +159,8 @@ def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
             return f"{field} is not a list of mappings"
     if kind.name == _NETWORK_POLICIES:
         return network_policy.refused(raw.get("spec"))
+    if kind.group == _POLICY_GROUP:
+        return cluster_policy.refused(kind.kind, raw["metadata"]["name"], raw.get("spec"))
     wrong = pod.misshapen(kind, raw)
     if wrong:
         return wrong
@@ -217,9 +241,10 @@ def hidden(text: bytes | None) -> frozenset[str]:
     kind = _certain_kind(text)
     if not kind or kind.endswith(_LIST):
         return EVERYTHING
-    if kind == DEFINITION:
+    if _plain(kind) == _plain(DEFINITION):
         return frozenset({API_RESOURCES})
-    return frozenset(known.name for known in KINDS if known.kind == kind)  # several groups have a NetworkPolicy
+    # Several groups have a NetworkPolicy. A kind in other case is refused, and what it was to do is not done.
+    return frozenset(known.name for known in KINDS if _plain(known.kind) == _plain(kind))
 
 
 def _certain_kind(text: bytes) -> str:

@@ -49,10 +49,8 @@ POD_SPEC = {
 }
 ADDRESSES = Every({"ip": TEXT})
 LABELS = {"labels": Texts()}
-METADATA = {
-    **LABELS,
-    "ownerReferences": Every({"apiVersion": TEXT, "kind": TEXT, "name": TEXT, "controller": TRUTH}),
-}
+METADATA = {"ownerReferences": Every({"apiVersion": TEXT, "kind": TEXT, "name": TEXT, "controller": TRUTH})}
+SELECTOR = {"matchLabels": Texts(), "matchExpressions": Every({"key": TEXT, "operator": TEXT, "values": Every(TEXT)})}
 STATUS = {"phase": TEXT, "hostIP": TEXT, "hostIPs": ADDRESSES, "podIPs": ADDRESSES}
 
 
@@ -65,8 +63,19 @@ def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
         made: Any = {"metadata": LABELS, "spec": POD_SPEC}
         for part in reversed(kind.pod_spec.split(".")[:-1]):
             made = {part: made}
+        if "spec.selector" in kind.keep:
+            made["spec"]["selector"] = Texts() if kind.kind == "ReplicationController" else SELECTOR
         shape |= made
     return _wrong(shape, raw, "")
+
+
+def stored(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The status of a pod in a file: the API server drops that of a new pod, so `phase` ends only one that it knows.
+
+    Such a pod has a uid: `kubectl get -o yaml` writes it. Addresses stay, for those who want to say which they will be.
+    """
+    status = raw.get("status") or {}
+    return status if raw["metadata"].get("uid") else {field: status[field] for field in status if field != "phase"}
 
 
 def _wrong(shape: Any, value: Any, path: str) -> str:

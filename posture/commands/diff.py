@@ -13,7 +13,7 @@ import click
 
 from posture import network, pipeline, sources
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, UsageError
-from posture.model import INCOMPLETE, SEVERITIES, Severity
+from posture.model import CLUSTER_SCOPE, INCOMPLETE, SEVERITIES, Gap, Severity, Unknown
 from posture.network.connectivity import Connectivity
 from posture.network.difference import everywhere
 from posture.network.groups import grouped
@@ -22,9 +22,11 @@ from posture.pipeline import Diff, Difference
 from posture.report import csv as report_csv
 from posture.report._document import SHOWN_PERMISSIONS, reference
 from posture.scan import is_missing
-from posture.text import count, gap_place, visible
+from posture.text import count, gap_place, listed, visible
 
 from . import options, printer
+
+SHOWN_UNKNOWN = 20
 
 
 @click.command(short_help="Compare two states: what became possible, and what no longer is.")
@@ -75,7 +77,7 @@ def diff(
         for side in sides:
             for problem in side.problems:
                 click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
-            for text in side.snapshot.assumed:
+            for text in side.snapshot.assumed if domain != network.NAME else ():  # it is of roles
                 click.echo(f"assumed in {visible(side.title, 100)}: {visible(text, 300)}", err=True)
         found = pipeline.diff(sides[0].snapshot, sides[1].snapshot, inputs.rules, inputs.shipped, domain or "")
     gaps = [(side.title, gap) for side in sides for gap in side.snapshot.gaps]
@@ -163,10 +165,38 @@ def _show(found: Diff, gaps: list[tuple[str, Any]], *, notes: bool) -> None:
         for note in found.notes:
             for line in printer.wrapped(f"note    {note.subject} in {note.scope}: {note.message}", " " * 8):
                 click.echo(line)
+    for line in (*_gaps(gaps), *_unknown(found)):
+        for piece in printer.wrapped(line, " " * 8):
+            click.echo(piece, err=True)
+
+
+def _gaps(gaps: list[tuple[str, Gap]]) -> Iterator[str]:
+    """What was not read, or not evaluated. What both sides have is said once."""
+    titles: dict[Gap, dict[str, None]] = {}
     for title, gap in gaps:
         if gap.reason != "not collected":
-            where, what = f"{visible(title, 60)}: {gap_place(gap.resource, gap.namespace)}", visible(gap.message, 300)
-            for line in printer.wrapped(f"gap     {where}: {gap.reason}, {what}", " " * 8):
-                click.echo(line, err=True)
-    if found.unknown:
-        click.echo(f"unknown because of gaps: {count(len(found.unknown), 'change')}", err=True)
+            titles.setdefault(gap, {})[visible(title, 60)] = None
+    for gap, sides in titles.items():
+        place = gap_place(gap.resource, gap.namespace)
+        yield f"gap     {listed([*sides])}: {place}: {gap.reason}, {visible(gap.message, 300)}"
+
+
+def _unknown(found: Diff) -> Iterator[str]:
+    """What cannot be said: whose, through what, and why."""
+    for title, read in (("unknown because of gaps", False), ("not evaluated", True)):
+        mine = [one for one in found.unknown if (one.gap.reason == "not modelled") is read]
+        if mine:
+            yield f"{title}: {count(len(mine), 'change')}"
+        for one in mine[:SHOWN_UNKNOWN]:
+            yield f"        {_whose(one)}: {visible(one.gap.message, 300)}"
+        if len(mine) > SHOWN_UNKNOWN:
+            yield f"        and {len(mine) - SHOWN_UNKNOWN:,} more"
+
+
+def _whose(one: Unknown) -> str:
+    where = "the whole cluster" if one.scope == CLUSTER_SCOPE else one.scope
+    parts = [one.subject if one.domain == network.NAME else f"{one.subject} in {where}"]  # it names its namespace
+    if one.through.kind:
+        name = "/".join(filter(None, one.through[1:]))
+        parts.append(f"through {one.through.kind} {name}")
+    return visible(", ".join(parts), 300)

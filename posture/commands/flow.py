@@ -14,7 +14,7 @@ from posture import network
 from posture.errors import CANNOT_JUDGE, OK, UsageError
 from posture.kinds import manifest
 from posture.model import INCOMPLETE, Snapshot
-from posture.network import addresses, exposure, pairs
+from posture.network import addresses, cni, exposure, pairs
 from posture.network.closing import Closing, tightest
 from posture.network.connectivity import Connectivity
 from posture.network.flow import Answer, Question, Step, answer, namespaces_of
@@ -54,14 +54,14 @@ def flow(
     _check(source, port, why=why, everything=everything, exposed=exposed, namespace=namespace, batch=batch,
            output=output)  # fmt: skip
     if batch:
-        bulk.answered(batch, lambda: _answering(network.evaluate(ask(exposure.SERVICES))))
+        bulk.answered(batch, lambda: _answering(_result(ask, exposure.SERVICES)))
         return OK
     if everything or exposed:
-        result = network.evaluate(ask(*(ENTRIES if exposed else ())))
+        result = _result(ask, *(ENTRIES if exposed else ()))
         (_exposed if exposed else _all)(result, namespace, output)
         return _doubts(result.snapshot)
     question = _question(source, destination, port)
-    result = network.evaluate(ask(exposure.SERVICES))
+    result = _result(ask, exposure.SERVICES)
     try:
         said = answer(result, question)
     except ValueError as error:
@@ -75,6 +75,14 @@ def flow(
         _say(question, said)
         _say_balance(result, question)
     return CANNOT_JUDGE if said.allowed is None else OK
+
+
+def _result(ask: Callable[..., Snapshot], *also: str) -> Connectivity:
+    """What may talk to what in the source that is asked; said besides when nothing there enforces it."""
+    snapshot = ask(*also, roles=False)
+    if why := cni.unenforced(snapshot):
+        click.echo(visible(why, 300), err=True)
+    return network.evaluate(snapshot)
 
 
 def _check(
@@ -249,7 +257,10 @@ def _exposed(result: Connectivity, namespace: str, output: str) -> None:
         _entry(reaches, one, numbers[one.endpoint])
         for one in exposure.entries(result.snapshot, result.classes) if namespace in ("", one.service.namespace)
     ]  # fmt: skip
-    printer.emit(records, COLUMNS, output, name="by", empty="nothing is open from outside")
+    empty = "nothing is open from outside"
+    if not any(result.snapshot.index.get(resource) for resource in ENTRIES):
+        empty = "no Service, Ingress or Gateway was read: what is open from outside is not known"
+    printer.emit(records, COLUMNS, output, name="by", empty=empty)
 
 
 def _entry(reaches: Reaches, one: exposure.Entry, number: int) -> dict[str, Any]:

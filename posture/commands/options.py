@@ -165,7 +165,7 @@ def asked_of(command: Command) -> Command:
     """The flags that say where a question is answered: --from, --context, --snapshot, --at.
 
     Passes `ask`, which reads the snapshot: the command looks at its own arguments first. What it names is read beside
-    the kinds that are judged.
+    the kinds that are judged. What is assumed is about roles, and said unless `roles` is false.
     """
 
     @_all(
@@ -186,13 +186,13 @@ def asked_of(command: Command) -> Command:
             raise UsageError(f"{' and '.join(given)} name different sources", "give one of them")
         version = version_of(kubernetes_version)
 
-        def ask(*also: str) -> Snapshot:
+        def ask(*also: str, roles: bool = True) -> Snapshot:
             title, snapshot = _asked(
                 paths, number, at, cluster, version, db, config_path,
                 sources.Cluster(context, kubeconfig, (), request_timeout), also,
             )  # fmt: skip
             click.echo(f"answered from {visible(title, 300)}", err=True)
-            for text in snapshot.assumed:
+            for text in snapshot.assumed if roles else ():
                 click.echo(f"assumed: {visible(text, 300)}", err=True)
             return snapshot
 

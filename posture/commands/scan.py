@@ -185,6 +185,8 @@ def _tally(done: Scanned, open_now: Sequence[Row], statuses: Mapping[str, int], 
         parts.append(f"{unowned} without an owner")
     if done.summary["unknown"]:
         parts.append(f"{done.summary['unknown']} unknown because of gaps")
+    if done.summary["unevaluated"]:
+        parts.append(f"{done.summary['unevaluated']} not evaluated")
     if done.summary["standing"]:
         shown = " (posture findings list --standing)" if done.approved else ""
         parts.append(f"{done.summary['standing']} standing{shown}")

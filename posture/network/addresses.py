@@ -5,7 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
+
+from posture import cidr as notation
 
 _SIX = 1 << 32
 """Where the addresses of IPv6 begin."""
@@ -20,14 +22,19 @@ EVERYWHERE: Ranges = ((0, _SIX - 1), (_SIX, _SIX + (1 << 128) - 1))
 @cache
 def number(address: str) -> int:
     """The number of an address. Raises ValueError for what is none."""
-    found = ip_address(address)
+    found = notation.address(address)
     return int(found) if found.version == 4 else int(found) + _SIX
 
 
 @cache
 def network(cidr: str) -> tuple[int, int]:
-    """The range of a CIDR; bits below the prefix are not looked at. Raises ValueError for what is none."""
-    found = ip_network(cidr, strict=False)
+    """The range of a CIDR, or of one address; bits below the prefix are not looked at.
+
+    Raises ValueError for what is none.
+    """
+    if "/" not in cidr:
+        return number(cidr), number(cidr)
+    found, _ = notation.network(cidr)
     base = 0 if found.version == 4 else _SIX
     return int(found.network_address) + base, int(found.broadcast_address) + base
 

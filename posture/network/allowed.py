@@ -18,6 +18,8 @@ from .policies import Block, Direction, Pods, Policy, Rule
 from .portset import PortSet, port_set
 from .regions import ALL, ANYONE, Piece, gathered, overlap, subtracted, term_of
 
+HOST_NETWORK = "HostNetwork"
+"""The kind of `through` of pods in the network of their node, of which no policy speaks."""
 NON_ISOLATED = "NonIsolated"
 """The kind of `through` where no policy decides: the pods are not isolated in that direction."""
 
@@ -32,6 +34,9 @@ def allowed(profile: Profile, one: Endpoint, *, present: bool = True) -> list[Pi
 
     Names of ports in ingress are looked up on the class itself, but for pods that are not `present`: theirs are names.
     """
+    if one.node:
+        outside = Through(HOST_NETWORK, one.namespace, profile.direction)
+        return [piece._replace(through=outside) for piece in reversed(ANYONE)]
     nobody = Through(NON_ISOLATED, one.namespace, profile.direction)
     if profile.networks is None and not (profile.admin or profile.baseline or profile.old):
         return [piece._replace(through=nobody) for piece in reversed(ANYONE)]
@@ -77,7 +82,7 @@ def _tier(
                     found += hits
                 elif rule.action == "pass":
                     passed += hits
-                left = subtracted(left, peers)
+                left = subtracted(left, peers, exactly=True)
             undecided = left if len(group) == 1 else _common(undecided, left)
         rest = undecided
     return rest, passed

@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 
 from posture.model import Change, Unit
 
+from .addresses import common
+from .conditions import INTERNET
 from .portset import PortSet, without_ports
 from .regions import Piece, Term, Workload, difference
 from .units import piece_of
@@ -87,6 +89,7 @@ class _Closing:
         self.lost = lost
         self.piece = piece_of(lost)
         self.width = _width(self.piece)
+        self.public = _public(self.piece)
         self.number = _number(self.piece.ports)
 
     def pays(self, gained: Unit) -> bool:
@@ -96,13 +99,13 @@ class _Closing:
             return False
         one, other = self.piece, piece_of(gained)
         if not _any(without_ports(other.ports, one.ports)) and _kind(one) == _kind(other):
-            width = _width(other)
-            if width <= self.width:
-                self.width -= width
+            width, public = _width(other), _public(other)
+            if width <= self.width and public <= self.public:
+                self.width, self.public, self.number = self.width - width, self.public - public, 0
                 return True
         number = _number(other.ports)
         if number <= self.number and not difference(other, one._replace(ports=other.ports)):
-            self.number -= number
+            self.number, self.width = self.number - number, 0  # it pays in one way or the other
             return True
         return False
 
@@ -117,6 +120,13 @@ def _number(ports: PortSet) -> int:
 
 def _kind(piece: Piece) -> str:
     return "pods" if isinstance(piece.who, Term | Workload) else type(piece.who).__name__
+
+
+def _public(piece: Piece) -> int:
+    """How many addresses of the Internet: no private one pays for these."""
+    if isinstance(piece.who, Term | Workload):
+        return 0
+    return sum(last - first + 1 for part in INTERNET for first, last in common(piece.ranges, part))
 
 
 def _width(piece: Piece) -> int:

@@ -1,7 +1,8 @@
 """Which network plugin runs, whether it enforces policies, and whether its ipBlocks match the addresses of pods.
 
 A plugin is recognized by its DaemonSet: its name, its label k8s-app, or the name of one of its containers (Canal is
-Calico beside Flannel in one DaemonSet, and distributions rename DaemonSets rather than containers).
+Calico beside Flannel in one DaemonSet, and distributions rename DaemonSets rather than containers). Only where plugins
+are installed: anybody may call a DaemonSet of their own cilium, and must not change what is said by it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from .connectivity import PodsByIp
 from .endpoints import PODS, controller_of
 
 DAEMONSETS = "daemonsets.apps"
+HOMES = frozenset({
+    "antrea-system", "calico-system", "cilium", "cilium-system", "kube-flannel", "kube-ovn", "kube-router",
+    "kube-system", "openshift-ovn-kubernetes", "ovn-kubernetes", "tigera-operator", "weave",
+})  # fmt: skip
+"""The namespaces that plugins are installed in, by their own manifests and by distributions."""
+UNENFORCED = "what is said of connections holds only where something does"
 
 
 class Plugin(NamedTuple):
@@ -82,7 +89,7 @@ def detected(snapshot: Snapshot) -> PodsByIp:
 
 
 def unenforced(snapshot: Snapshot) -> str:
-    """Why NetworkPolicies have no effect in this cluster; "" when nothing says so.
+    """What runs and enforces no NetworkPolicy, as a sentence; "" where something does, or nothing is known to run.
 
     That nothing enforces them takes having seen every DaemonSet: no gap may hide one.
     """
@@ -92,7 +99,7 @@ def unenforced(snapshot: Snapshot) -> str:
     whys = [f"{one.name} without {one.needs}" if one.needs else
             f"{one.name} with {one.unless}" if one.unless else one.name for one in there]  # fmt: skip
     does = "enforces" if len(there) == 1 else "enforce"
-    return f"{listed(whys)} {does} no NetworkPolicy, and no DaemonSet was found that is known to enforce them"
+    return f"{listed(whys)} {does} no NetworkPolicy: {UNENFORCED}"
 
 
 def _kept(snapshot: Snapshot, resource: str, read: Callable[[Key, Content], Iterator[Plugin]]) -> tuple[Plugin, ...]:
@@ -101,6 +108,8 @@ def _kept(snapshot: Snapshot, resource: str, read: Callable[[Key, Content], Iter
     if "plugins" not in kept:
         rows: dict[Plugin, None] = {}
         for key, content in snapshot.objects(resource):
+            if key.namespace not in HOMES:
+                continue
             try:
                 rows.update(dict.fromkeys(read(key, content)))
             except (AttributeError, TypeError):

@@ -16,9 +16,9 @@ from posture.layer import differing
 from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Snapshot, Through, Unknown, differences
 
 from .addresses import EVERYWHERE
-from .allowed import NON_ISOLATED, allowed, through_of
+from .allowed import HOST_NETWORK, NON_ISOLATED, allowed, through_of
 from .balance import weighed
-from .connectivity import Connectivity, Space, places_of
+from .connectivity import POLICIES, Connectivity, Profile, Space, places_of
 from .effect import ends
 from .endpoints import Endpoint, key_of
 from .evaluate import NAMESPACES, Move, Seat, empty, like, moves, seeing, users
@@ -26,7 +26,7 @@ from .gaps import doubt, named, unreadable
 from .opaque import OPAQUE
 from .policies import DIRECTIONS, Direction
 from .portset import PortSet
-from .regions import Piece, Term, Workload, gathered, has, plain, resolved, subtracted, within
+from .regions import IntricateError, Piece, Term, Workload, gathered, has, plain, resolved, subtracted, within
 from .units import unit_of
 
 NAME = "network"
@@ -152,8 +152,8 @@ class Gains:
         for direction, piece, pods in found:
             by.setdefault(piece.through, []).append((direction, piece, pods))
         for through, parts in sorted(by.items()):
-            gained = tuple(unit_of(piece, direction, pods) for direction, piece, pods in parts)
             effective = not future and self._is_used(space, subject, parts)
+            gained = tuple(unit_of(*part[1::-1], part[2], latent=not effective) for part in parts)
             path, evidence = way(self.live, space, subject, through, self._differing(space, subject))
             yield Change(NAME, "loosened", *where, through, gained, (), effective, path, evidence)
 
@@ -161,7 +161,7 @@ class Gains:
 
     def _present(self, space: Space, workload: str) -> Iterator[tuple[Direction, Piece, None]]:
         for direction in DIRECTIONS:
-            pieces = [piece for one in space.classes if one.workload == workload and not one.node
+            pieces = [piece for one in space.classes if one.workload == workload
                       for piece in self._gained(space, one, direction)]  # fmt: skip
             yield from ((direction, piece, None) for piece in gathered(pieces))
 
@@ -186,15 +186,12 @@ class Gains:
 
     def _gained(self, space: Space, one: Endpoint, direction: Direction, *, present: bool = True) -> list[Piece]:
         """What a class is allowed and was not, or would not have been."""
-        place = space.name, direction, one.labels, one.named, present, one.workload
+        place = space.name, direction, present, one.what
         if place not in self._known:
             self._known[place] = self._beyond(space, one, direction, present=present)
         return self._known[place]
 
     def _beyond(self, space: Space, one: Endpoint, direction: Direction, *, present: bool) -> list[Piece]:
-        profile = space.profile(one, direction)
-        if profile.broken:
-            return []
         own = self._own(one)
         found: list[Piece] = []
         for views in self._agreed(space) or [[]]:
@@ -209,11 +206,12 @@ class Gains:
         if before is None:
             if one.namespace in self.peers or self.growth:
                 return None, []
-            return empty(self.baseline, self.live.spaces[one.namespace]), [one]
-        were = [other for other in before.classes if other.workload == one.workload and not other.node]
+            return empty(self.baseline, self.live.spaces[one.namespace]), [one._replace(node=False)]
+        were = [other for other in before.classes if other.workload == one.workload and (one.node or not other.node)]
         if not were and self.growth and one.workload:
             return None, []
-        return before, [other for other in were if other.what == one.what] or were or [one]
+        # The network of its node was not agreed to for what is new.
+        return before, [other for other in were if other.what == one.what] or were or [one._replace(node=False)]
 
     def _agreed(self, space: Space) -> list[list[Space]]:
         """The peers of a new namespace as if they were it; each must have been allowed what is allowed here."""
@@ -228,15 +226,21 @@ class Gains:
     ) -> list[Piece]:  # fmt: skip
         before, were = own
         sides = [(before, other) for other in were] if before is not None else []
-        sides += [(view, one) for view in views]
+        sides += [(view, one._replace(node=False)) for view in views]
         profile = space.profile(one, direction)
         now = resolved(pieces_of(space, one, direction, present=present), self._labels_now)
-        if any(side.profile(other, direction).broken for side, other in sides):
-            return []
         alike = any(
-            side.profile(other, direction).says == profile.says and (direction == "egress" or other.named == one.named)
+            side.profile(other, direction).says == profile.says
+            and (direction == "egress" or other.named == one.named)
+            and other.node == one.node
             for side, other in sides
         )
+        if not alike and present:
+            self._doubt(one, profile, sides, now)
+            intricate = [side for side, other in (*sides, (space, one)) if is_intricate(side, other, direction)]
+            if intricate:
+                self._give_up(one, direction)
+                return []
         was = [] if alike else [
             piece for side, other in sides
             for piece in resolved(pieces_of(side, other, direction, present=present), self._labels_before)
@@ -250,6 +254,24 @@ class Gains:
             now = pieces_of(space, one, direction, present=present)
             found += subtracted(self._of_moved(now, was, direction, one, found), found, self._labels_now)
         return found
+
+    def _doubt(self, one: Endpoint, profile: Profile, sides: list[tuple[Space, Endpoint]], now: list[Piece]) -> None:
+        """Say where nobody knows what was decided before, and that is not so now: more may be allowed than is told."""
+        addresses = any(not isinstance(piece.who, Term | Workload) for piece in now)
+        still = {what for _, what in profile.undecided}
+        for side, other in sides:
+            for policy, what in side.profile(other, profile.direction).undecided:
+                if what in still or not (now if what[1] == policy.tier else addresses):
+                    continue
+                text = f"what {named(policy.key)} decided before is not known: more may be allowed now"
+                gap = Gap(policy.key.resource, "", "not modelled", text)
+                self.unknown.append(Unknown(NAME, one.workload, one.namespace, through_of(policy), gap))
+
+    def _give_up(self, one: Endpoint, direction: Direction) -> None:
+        """Say that two sets of policies are too intricate to be compared: nobody knows what was gained."""
+        text = f"the policies for {direction} of {one.workload} differ, and are too intricate to be compared"
+        gap = Gap(POLICIES[0], one.namespace, "failed", text)
+        self.unknown.append(Unknown(NAME, one.workload, one.namespace, Through("", "", ""), gap))
 
     def _labels_now(self, name: str) -> Mapping[str, str] | None:
         space = self.live.spaces.get(name)
@@ -274,7 +296,8 @@ class Gains:
                          for side, seats in ((now, after), (was, before))]  # fmt: skip
                 found += subtracted(there[0], there[1])
             elif end.workload != one.workload:
-                found += self._of_workload(now, was, before, after, direction, [*known, *found])
+                others = [piece for piece in (*known, *found) if isinstance(piece.who, Term)]
+                found += self._of_workload(now, was, before, after, direction, others)
         return found
 
     def _of_workload(
@@ -334,6 +357,8 @@ def way(
     evidence = dict.fromkeys([*first[:1], *differing, *first, Key(NAMESPACES, "", space.name)])
     if carrier is not None:
         return (named(carrier),), tuple(evidence)
+    if through.kind == HOST_NETWORK:
+        return ("the network of its node, of which no policy speaks",), tuple(evidence)
     return ("the default for pods that no policy isolates",), tuple(evidence)
 
 
@@ -346,9 +371,18 @@ def pieces_of(space: Space, one: Endpoint, direction: Direction, *, present: boo
     profile = space.profile(one, direction)
     place = "allowed", id(profile), one.named if direction == "ingress" else (), present, one.node
     if place not in space.memo:
-        space.memo[place] = [] if one.node else allowed(profile, one, present=present)
-    found: list[Piece] = space.memo[place]
-    return found
+        try:
+            space.memo[place] = allowed(profile, one, present=present)
+        except IntricateError:
+            space.memo[place] = None
+    found: list[Piece] | None = space.memo[place]
+    return [] if found is None else found
+
+
+def is_intricate(space: Space, one: Endpoint, direction: Direction) -> bool:
+    """Whether what a class is allowed is more than can be compared."""
+    place = "allowed", id(space.profile(one, direction)), one.named if direction == "ingress" else (), True, one.node
+    return not pieces_of(space, one, direction) and space.memo[place] is None
 
 
 def held(pieces: Iterable[Piece], seats: Iterable[Seat], direction: Direction) -> dict[Through, int]:
@@ -375,3 +409,9 @@ def _representatives(space: Space, before: Space | None) -> Iterator[tuple[Endpo
             if one["operator"] in ("In", "Exists"):
                 labels.setdefault(one["key"], (one.get("values") or ["…"])[0])
         yield Endpoint("", space.name, tuple(sorted(labels.items())), (), False), dict(selector)
+        for one in selector.get("matchExpressions") or ():
+            if one["operator"] in ("NotIn", "DoesNotExist"):  # and a pod that it leaves out
+                value = (one.get("values") or ["…"])[0]
+                left_out = {"matchLabels": {**(selector.get("matchLabels") or {}), one["key"]: value}}
+                pod = tuple(sorted({**labels, one["key"]: value}.items()))
+                yield Endpoint("", space.name, pod, (), False), left_out

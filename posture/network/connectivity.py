@@ -113,6 +113,20 @@ class Profile:
         return self.broken or self.unmodelled
 
     @property
+    def undecided(self) -> Iterator[tuple[Policy, tuple[str, str]]]:
+        """What nobody knows who decides, with the policy: rules of one priority, peers of others than Accept rules
+        whose addresses the cluster's objects do not say.
+        """
+        for group in (*self.admin, *self.baseline, self.old):
+            for policy in group:
+                for rule in policy.rules(self.direction) or ():
+                    if len(group) > 1:
+                        yield policy, (rule.action, policy.tier)
+                    elif rule.action != "accept":
+                        yield from ((policy, (rule.action, repr(peer))) for peer in rule.peers or ()
+                                    if isinstance(peer, Unsure))  # fmt: skip
+
+    @property
     def empty(self) -> bool:
         """Whether no policy judges it."""
         return not (self.admin or self.baseline or self.old or self.networks is not None or self.unknown)
@@ -140,7 +154,7 @@ class Profile:
             networks = sorted({text for policy in self.networks for text in texts(policy)})
         tiers = [[sorted(texts(policy) for policy in group) for group in tier]
                  for tier in (self.admin, self.baseline, (self.old,))]  # fmt: skip
-        return repr((networks, tiers, self.broken))
+        return repr((networks, tiers))
 
 
 class _Open(Exception):
@@ -247,14 +261,17 @@ def selects(pods: Pods, one: Endpoint, labels: Mapping[str, str]) -> bool:
 
 def _profile(direction: Direction, found: Iterable[Policy]) -> Profile:
     tiers: dict[str, list[Policy]] = {"admin": [], "": [], "baseline": [], "old": []}
+    broken = False
     for policy in found:
+        if policy.error:  # it decides nothing that anybody could know; what the others say is known all the same
+            broken = True
+            continue
         tiers["old" if policy.key.resource == BASELINE_POLICIES else policy.tier].append(policy)
 
     def groups(tier: str) -> tuple[tuple[Policy, ...], ...]:
         ordered = sorted(tiers[tier], key=lambda policy: policy.priority)
         return tuple(tuple(group) for _, group in groupby(ordered, lambda policy: policy.priority))
 
-    broken = any(policy.error for tier in tiers.values() for policy in tier)
     networks = tuple(tiers[""]) or None
     return Profile(direction, groups("admin"), networks, groups("baseline"), tuple(tiers["old"]), broken)
 

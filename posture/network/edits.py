@@ -19,6 +19,7 @@ from .endpoints import NAME_LABEL, PODS, WORKLOADS, namespace_of, template_of, w
 from .evaluate import NAMESPACES
 from .gaps import named
 from .policies import NETWORK_POLICIES, Direction, compiled
+from .ports import PROTOCOLS
 from .portset import NO_PORTS, PortSet, common_ports, joined_ports, port_set, without_ports
 from .regions import Piece, Term, overlap, subtracted
 from .units import piece_of, ports_out
@@ -94,15 +95,24 @@ def _narrower(
             continue
         left = without_ports(ports, hit)
         if "action" not in rule:
-            if left.numbered or left.named:
-                yield {**alone, "ports": ports_out(left)}
+            if written := _written(left):
+                yield {**alone, "ports": written}
             block = _excepted(peer, pieces)
             if block is not None:
-                yield {**alone, field: [{"ipBlock": block}]} | ({"ports": ports_out(hit)} if alone.get("ports") else {})
+                yield {**alone, field: [{"ipBlock": block}]} | ({"ports": _written(hit)} if alone.get("ports") else {})
     if kept == [None]:
         yield dict(rule)
     elif kept:
         yield {**rule, field: kept}
+
+
+def _written(ports: PortSet) -> list[dict[str, Any]]:
+    """Ports as a NetworkPolicy can say them; [] for none. A name that means some numbers only cannot be said."""
+    if not ports.numbered and not ports.named:
+        return []
+    return [
+        one for one in ports_out(ports) or [{"protocol": protocol} for protocol in PROTOCOLS] if "numbers" not in one
+    ]
 
 
 def _excepted(peer: Mapping[str, Any] | None, pieces: Iterable[Piece]) -> dict[str, Any] | None:

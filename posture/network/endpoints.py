@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from posture import selectors
 from posture.model import Content, Key, Snapshot
 
 from . import addresses
@@ -27,6 +28,13 @@ _TEMPLATES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 WORKLOADS = tuple(_TEMPLATES)
 _BY_KIND = {kind: resource for resource, (kind, _) in _TEMPLATES.items()}
+_POD = "Pod"
+_CONTROLLERS: Mapping[str, frozenset[str]] = {
+    PODS: frozenset({"ReplicationController", "ReplicaSet", "StatefulSet", "DaemonSet", "Job"}),
+    "replicasets.apps": frozenset({"Deployment"}),
+    "jobs.batch": frozenset({"CronJob"}),
+}
+"""The kinds that control what: anybody may write any owner reference, and no controller believes it."""
 ENDED = frozenset({"Succeeded", "Failed"})
 
 
@@ -45,6 +53,21 @@ VOLATILE = frozenset(
     }
 )
 """Labels that controllers give to single pods or rollouts. They tell pods apart only where a policy looks at them."""
+_UNKNOWN = "\N{HORIZONTAL ELLIPSIS}"
+"""A value that no selector can name: the label is there, and none of the values that a policy lists."""
+_OF_JOBS = ("job-name", "batch.kubernetes.io/job-name", "controller-uid", "batch.kubernetes.io/controller-uid")
+_ADDED: Mapping[str, Mapping[str, str]] = {
+    "deployments.apps": {"pod-template-hash": _UNKNOWN},
+    "statefulsets.apps": {
+        "controller-revision-hash": _UNKNOWN,
+        "statefulset.kubernetes.io/pod-name": "{name}-0",
+        "apps.kubernetes.io/pod-index": "0",
+    },
+    "daemonsets.apps": {"controller-revision-hash": _UNKNOWN, "pod-template-generation": _UNKNOWN},
+    "jobs.batch": {label: "{name}" if label.endswith("job-name") else _UNKNOWN for label in _OF_JOBS},
+    "cronjobs.batch": dict.fromkeys(_OF_JOBS, _UNKNOWN),
+}
+"""What controllers add to the labels of a template. A ReplicaSet that no Deployment controls adds nothing."""
 
 
 class Endpoint(NamedTuple):
@@ -90,15 +113,16 @@ def folded(
     """
     found: dict[tuple[Any, ...], set[int]] = {}
     pods: list[tuple[str, tuple[Any, ...] | None, frozenset[int], frozenset[int]]] = []
-    templates: list[tuple[str, Content]] = []
+    templates: list[tuple[Any, ...]] = []
     for key in keys:
         content = snapshot.get(key)
         if content is None:
             continue
         if key.resource != PODS:
             template = template_of(key, content)
-            if template is not None:
-                templates.append((f"workload:{key.namespace}/{key.name}[{_TEMPLATES[key.resource][0]}]", template))
+            if template is not None and not _is_hidden(snapshot, key, content):
+                name, spec = workload_of(snapshot, key, content), template.get("spec") or {}
+                templates.append(_what(name, key.namespace, _made(key, content, template), spec, seen))
             continue
         status, spec = content.get("status") or {}, content.get("spec") or {}
         hosts = _numbers([status.get("hostIP"), *(one.get("ip") for one in status.get("hostIPs") or ())])
@@ -108,11 +132,13 @@ def folded(
             what = _what(workload_of(snapshot, key, content), key.namespace, content.get("labels"), spec, seen)
             found.setdefault(what, set()).update(hosts if spec.get("hostNetwork") else own)
         pods.append((key.name, what, own, hosts))
-    running = {what[0] for what in found}
-    for name, template in templates:  # workloads that run no pod: what their templates would make
-        if name not in running:
-            labels = (template.get("metadata") or {}).get("labels")
-            found.setdefault(_what(name, namespace_of(name), labels, template.get("spec") or {}, seen), set())
+    running: dict[str, list[tuple[Any, ...]]] = {}
+    for what in found:
+        running.setdefault(what[0], []).append(what[2])
+    for what in templates:  # what their pods will be, unless there are such pods already
+        lasting = {pair for pair in what[2] if pair[0] not in VOLATILE}
+        if not any(lasting <= {*labels} for labels in running.get(what[0], ())):
+            found.setdefault(what, set())
     made = {what: Endpoint._make((*what, frozenset(found[what]))) for what in sorted(found)}
     return tuple(made.values()), {
         name: Pod(made[what] if what else None, own, hosts) for name, what, own, hosts in pods
@@ -125,11 +151,29 @@ def namespace_of(workload: str) -> str:
 
 
 def template_of(key: Key, content: Content) -> Mapping[str, Any] | None:
-    """The pod template of a workload; None for one that another controls, and where there is none."""
-    template: Any = content
+    """The pod template of a workload; None where none is kept."""
+    template: Mapping[str, Any] | None = content
     for part in _TEMPLATES[key.resource][1]:
         template = (template or {}).get(part)
-    return None if controller_of(content) is not None else template
+    return template
+
+
+def _is_hidden(snapshot: Snapshot, key: Key, content: Content) -> bool:
+    """Whether the template of a workload is that of another, which controls it and is there."""
+    owner = _owner(key.resource, content)
+    return owner is not None and owner.resource is not None and snapshot.entry(owner.key(key.namespace)) is not None
+
+
+def _made(key: Key, content: Content, template: Mapping[str, Any]) -> Mapping[str, str]:
+    """The labels of the pods of a template.
+
+    A Job with a selector adds nothing: the API server wrote both into it, or it asks for labels of its own.
+    """
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if key.resource == "jobs.batch" and (content.get("spec") or {}).get("selector"):
+        return labels
+    added = {label: value.format(name=key.name) for label, value in _ADDED.get(key.resource, {}).items()}
+    return {**labels, **added}
 
 
 def _what(
@@ -171,20 +215,60 @@ def controller_of(content: Content) -> Mapping[str, Any] | None:
     return next((owner for owner in content.get("ownerReferences") or () if owner.get("controller")), None)
 
 
+class _Owner(NamedTuple):
+    """What controls an object; `resource` is None for a kind that is not read."""
+
+    kind: str
+    name: str
+    resource: str | None
+
+    def key(self, namespace: str) -> Key:
+        """Where it is."""
+        return Key(self.resource or "", namespace, self.name)
+
+
+def _owner(resource: str, content: Content) -> _Owner | None:
+    """What controls an object; None where an owner reference names what never controls such objects."""
+    given = controller_of(content) or {}
+    kind, name = given.get("kind"), given.get("name")
+    if not kind or not name or kind == _POD:
+        return None
+    above = _BY_KIND.get(kind)
+    if above is not None:
+        group = (given.get("apiVersion") or "").rpartition("/")[0]
+        if group != above.partition(".")[2] or kind not in _CONTROLLERS.get(resource, ()):
+            return None
+    return _Owner(kind, name, above)
+
+
 def workload_of(snapshot: Snapshot, key: Key, content: Content) -> str:
-    """`workload:NS/NAME[Kind]`: the controller that a pod belongs to in the end, or the pod itself."""
-    kind, name = "Pod", key.name
+    """`workload:NS/NAME[Kind]`: the controller that a pod or a workload belongs to in the end, or it itself.
+
+    A pod that a controller on the way does not select is none of its pods, whatever its owner reference says.
+    """
+    own = _POD if key.resource == PODS else _TEMPLATES[key.resource][0]
+    kind, name, resource, at = own, key.name, key.resource, content
     for _ in range(4):  # pod, ReplicaSet, Deployment, and a controller of its own above that
-        owner = controller_of(content)
+        owner = _owner(resource, at)
         if owner is None:
             break
-        kind, name = owner["kind"], owner["name"]
-        resource = _BY_KIND.get(kind)
-        found = snapshot.get(Key(resource, key.namespace, name)) if resource else None
-        if found is None:
+        kind, name = owner.kind, owner.name
+        found = snapshot.get(owner.key(key.namespace)) if owner.resource else None
+        if owner.resource is None or found is None:
             break
-        content = found
+        if key.resource == PODS and not _selects(owner.resource, found, content.get("labels") or {}):
+            kind, name = own, key.name
+            break
+        resource, at = owner.resource, found
     return f"workload:{key.namespace}/{name}[{kind}]"
+
+
+def _selects(resource: str, content: Content, labels: Mapping[str, str]) -> bool:
+    """Whether a controller selects pods of some labels; true where its selector is not kept."""
+    selector = (content.get("spec") or {}).get("selector")
+    if not selector:
+        return True
+    return selectors.matches({"matchLabels": selector} if resource == "replicationcontrollers" else selector, labels)
 
 
 def key_of(snapshot: Snapshot, workload: str) -> Key | None:
@@ -192,6 +276,6 @@ def key_of(snapshot: Snapshot, workload: str) -> Key | None:
     if not workload.startswith("workload:"):
         return None
     name, _, kind = workload.partition("/")[2].rpartition("[")
-    resource = PODS if kind == "Pod]" else _BY_KIND.get(kind.removesuffix("]"))
+    resource = PODS if kind == f"{_POD}]" else _BY_KIND.get(kind.removesuffix("]"))
     key = Key(resource, namespace_of(workload), name) if resource else None
     return key if key is not None and snapshot.entry(key) is not None else None

@@ -8,6 +8,7 @@ from posture.kinds import BY_NAME
 from posture.model import Gap, Key, Snapshot, Through
 from posture.text import count, listed
 
+from . import cni
 from .connectivity import POLICIES, TIERS, Connectivity
 from .endpoints import PODS, WORKLOADS
 from .evaluate import NAMESPACES
@@ -39,7 +40,7 @@ def doubt(
     wanted = [(NETWORK_POLICIES, scope), (NAMESPACES, ""), *((tier, "") for tier in TIERS)]
     if not subject.startswith("namespace:"):  # it may be there, and not have been read
         wanted += [(resource, scope) for resource in (PODS, *WORKLOADS)]
-    for gap in _hiding(result):
+    for gap in _hiding(result.snapshot):
         for resource, namespace in wanted:
             if not gap.touches(resource, namespace):
                 continue
@@ -51,19 +52,32 @@ def doubt(
     return None
 
 
-def _hiding(result: Connectivity) -> tuple[Gap, ...]:
+def unread(snapshot: Snapshot, resource: str, namespace: str) -> Gap | None:
+    """What was not read of a kind in a namespace ("" is any); what was read and cannot be evaluated is no such gap."""
+    return next((gap for gap in _hiding(snapshot) if gap.touches(resource, namespace)), None)
+
+
+def _hiding(snapshot: Snapshot) -> tuple[Gap, ...]:
     """The gaps of what was not read."""
-    if not result.snapshot.gaps:
+    if not snapshot.gaps:
         return ()
-    found: tuple[Gap, ...] | None = result.__dict__.get("_hiding")
-    if found is None:
-        said = {*gaps(result.snapshot)}
-        found = result.__dict__["_hiding"] = tuple(gap for gap in result.snapshot.gaps if gap not in said)
+    known = snapshot.derived_from("gaps of the network")
+    if snapshot.gaps not in known:
+        said = {*gaps(snapshot)}
+        known[snapshot.gaps] = tuple(gap for gap in snapshot.gaps if gap not in said and not _of_the_plugin(gap))
+    found: tuple[Gap, ...] = known[snapshot.gaps]
     return found
 
 
+def _of_the_plugin(gap: Gap) -> bool:
+    """Whether a gap says that nothing enforces policies, perhaps of the state before a DaemonSet was changed."""
+    return gap.resource == NETWORK_POLICIES and gap.message.endswith(cni.UNENFORCED)
+
+
 def gaps(snapshot: Snapshot) -> Iterator[Gap]:
-    """Policies of other makers, policies that cannot be read, and what those that can be read leave open."""
+    """A plugin that enforces nothing, policies of others, those that cannot be read, and what the rest leaves open."""
+    if why := cni.unenforced(snapshot):
+        yield Gap(NETWORK_POLICIES, "", "not modelled", why)
     for resource in sorted(OPAQUE):
         found = sorted(snapshot.index.get(resource, {}))
         if found:

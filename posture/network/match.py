@@ -152,9 +152,9 @@ def _holding(space: Space) -> Iterator[tuple[list[str], Through, _Parts]]:
     for one in space.classes:
         for direction in DIRECTIONS:
             profile = space.profile(one, direction)
-            if not one.node and not profile.broken:
+            if not one.node:
                 found = pieces_of(space, one, direction)
-                pieces.setdefault(one.workload, {})[id(found)] = direction, profile.unmodelled, found
+                pieces.setdefault(one.workload, {})[id(found)] = direction, profile.unknown, found
     alike: dict[tuple[int, ...], list[str]] = {}
     for workload, its in pieces.items():
         alike.setdefault(tuple(its), []).append(workload)

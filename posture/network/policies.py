@@ -111,8 +111,19 @@ def compiled(key: Key, content: Content) -> Policy:
         return _compiled(key, content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
-        everyone = Pods(key.namespace, None if key.namespace else {}, {})
-        return Policy(key, "", 0, everyone, (), (), why)
+        return Policy(key, "", 0, _subject(key, content), (), (), why)
+
+
+def _subject(key: Key, content: Content) -> Pods:
+    """Whom a policy that cannot be read may select: everyone that it can, where that cannot be read either."""
+    everyone = Pods(key.namespace, None if key.namespace else {}, {})
+    try:
+        spec = content.get("spec") or {}
+        if key.resource == NETWORK_POLICIES:
+            return everyone._replace(pods=_selector(spec.get("podSelector")))
+        return _pods(spec["subject"]) or everyone
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return everyone
 
 
 def _compiled(key: Key, content: Content) -> Policy:

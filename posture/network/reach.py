@@ -31,6 +31,7 @@ from .connectivity import (
 )
 from .effect import OTHER
 from .evaluate import NAMESPACES, lookup_of
+from .gaps import unread
 from .lookup import EVERYONE
 from .policies import NETWORK_POLICIES, Block, Direction, Peer, Pods
 
@@ -59,12 +60,6 @@ def hidden(snapshot: Snapshot, namespace: str) -> Gap | None:
     """What may hide a policy that selects pods of a namespace, or the labels that decide whether one does."""
     wanted = (NETWORK_POLICIES, namespace), *((tier, "") for tier in TIERS), (NAMESPACES, "")
     return next((gap for resource, where in wanted if (gap := unread(snapshot, resource, where))), None)
-
-
-def unread(snapshot: Snapshot, resource: str, namespace: str) -> Gap | None:
-    """What was not read of a kind in a namespace ("" is any); a policy that cannot be evaluated is another matter."""
-    found = (gap for gap in snapshot.gaps if gap.touches(resource, namespace))
-    return next((gap for gap in found if gap.reason != "not modelled"), None)
 
 
 class Reaches:

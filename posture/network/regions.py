@@ -18,8 +18,14 @@ from .endpoints import NAME_LABEL
 from .policies import Pods, Unsure
 from .portset import EVERY_PORT, PortSet, common_ports, joined_ports, without_ports
 
-MOST = 2000
-"""Pieces of one difference. Beyond that what is left is called different: too much may be said, never too little."""
+MOST = 256
+"""Pieces of one difference: each exclusion by labels of its own doubles them. Beyond that what is left is called
+different: too much may be said, never too little. Where too much must not be said it is an error.
+"""
+
+
+class IntricateError(Exception):
+    """What policies say takes more pieces than anybody could compare."""
 
 
 class State(NamedTuple):
@@ -265,15 +271,22 @@ def overlap(one: Piece, other: Piece) -> Piece | None:
     return Piece(who, ranges, ports, other.through) if ranges and not _empty(ports) else None
 
 
-def subtracted(given: Iterable[Piece], others: Sequence[Piece], known: Known = nobody) -> list[Piece]:
-    """What is in some pieces and in none of the others."""
+def subtracted(
+    given: Iterable[Piece], others: Sequence[Piece], known: Known = nobody, *, exactly: bool = False
+) -> list[Piece]:
+    """What is in some pieces and in none of the others; perhaps more, where that takes too many pieces.
+
+    Raises IntricateError then, if it has to be `exactly` that.
+    """
     found: list[Piece] = []
     for piece in given:
         left = [piece]
         for other in others:
-            left = [rest for one in left for rest in difference(one, other, known)]
-            if not left or len(left) > MOST:
+            if len(left) + len(found) > MOST and exactly:
+                raise IntricateError
+            if not left or len(left) + len(found) > MOST:
                 break
+            left = [rest for one in left for rest in difference(one, other, known)]
         found += left
     return found
 
@@ -298,9 +311,20 @@ def _outermost(given: list[Piece]) -> Iterator[Piece]:
     """Those that lie in no other of the same way there."""
     for number, one in enumerate(given):
         around = (at for at, other in enumerate(given)
-                  if at != number and other.through == one.through and not difference(one, other))  # fmt: skip
+                  if at != number and _may_lie(one, other) and not difference(one, other))  # fmt: skip
         if not any(at < number or difference(given[at], one) for at in around):
             yield one
+
+
+def _may_lie(one: Piece, other: Piece) -> bool:
+    """Whether a piece may lie in another, at first sight: most cannot."""
+    if one.through != other.through:
+        return False
+    if isinstance(one.who, Workload) and isinstance(other.who, Workload):
+        return one.who == other.who
+    if isinstance(one.who, Term) and isinstance(other.who, Term):
+        return not other.who.namespace or one.who.namespace == other.who.namespace
+    return True
 
 
 def order(piece: Piece) -> tuple[Any, ...]:

@@ -25,10 +25,14 @@ from .portset import EVERY_PORT, PortSet, with_names
 from .regions import Piece, Term, Who, Workload, from_selectors, gathered, selector_of, subtracted
 
 
-def unit_of(piece: Piece, direction: Direction, pods: Mapping[str, Any] | None = None) -> Unit:
-    """A piece as a unit; `pods` selects the pods that it is about, where they are not there yet."""
+def unit_of(piece: Piece, direction: Direction, pods: Mapping[str, Any] | None = None, *, latent: bool = False) -> Unit:
+    """A piece as a unit; `pods` selects the pods that it is about, where they are not there yet.
+
+    `latent` ones nobody can use yet: whoever agrees to these has not agreed to their use.
+    """
     found: dict[str, Any] = {"direction": direction, "peer": _peer(piece), "ports": ports_out(piece.ports)}
-    return found if pods is None else {**found, "podSelector": pods}
+    found |= {} if pods is None else {"podSelector": pods}
+    return {**found, "latent": True} if latent else found
 
 
 def _peer(piece: Piece) -> dict[str, Any]:
@@ -101,14 +105,14 @@ def _numbered(given: Iterable[Mapping[str, Any]]) -> int:
     return found
 
 
-type _Place = tuple[Direction, str]
+type _Place = tuple[Direction, str, bool]
 
 
 def _sorted_out(units: Iterable[Unit]) -> dict[_Place, list[Piece]]:
     found: dict[_Place, list[Piece]] = {}
     for unit in units:
         pods = json.dumps(unit["podSelector"], sort_keys=True) if "podSelector" in unit else ""
-        found.setdefault((unit["direction"], pods), []).append(piece_of(unit))
+        found.setdefault((unit["direction"], pods, bool(unit.get("latent"))), []).append(piece_of(unit))
     return found
 
 
@@ -118,11 +122,11 @@ def beyond(given: tuple[Unit, ...], recorded: tuple[Unit, ...]) -> tuple[Unit, .
         return ()
     known = _sorted_out(recorded)
     found: list[Unit] = []
-    for (direction, pods), pieces in sorted(_sorted_out(given).items()):
-        others = known.get((direction, pods), [])
+    for (direction, pods, latent), pieces in sorted(_sorted_out(given).items(), key=lambda row: row[0]):
+        others = known.get((direction, pods, False), []) + (known.get((direction, pods, True), []) if latent else [])
         if any(not subtracted([piece], others) for piece in pieces) or subtracted(pieces, others) != pieces:
             pieces = gathered(subtracted(pieces, others))  # noqa: PLW2901 - what is left of them
-        found += [unit_of(piece, direction, json.loads(pods) if pods else None) for piece in pieces]
+        found += [unit_of(piece, direction, json.loads(pods) if pods else None, latent=latent) for piece in pieces]
     return tuple(found)
 
 

@@ -318,12 +318,14 @@ def test_a_list_whose_items_are_wrong_is_a_gap_of_its_kind(
 def test_every_kind_is_read_in_every_version_that_kubernetes_serves(tmp_path: Path, kind: Any) -> None:
     for version in kind.versions:
         api = f"{kind.group}/{version}" if kind.group else version
-        value = {"apiVersion": api, "kind": kind.kind, "metadata": {"name": "a", "namespace": "pay"}}
+        value = {"apiVersion": api, "kind": kind.kind, "metadata": {"name": "default", "namespace": "pay"}}
         if "roleRef" in kind.keep:
             value["roleRef"] = {"kind": "ClusterRole", "name": "view"}
+        if kind.group == "policy.networking.k8s.io":
+            value["spec"] = {"tier": "Admin", "priority": 5, "subject": {"namespaces": {}}}
         put(tmp_path / "a.yaml", text(value))
         found = read(tmp_path)
-        assert list(found.objects) == [Key(kind.name, "pay" if kind.namespaced else "", "a")]
+        assert list(found.objects) == [Key(kind.name, "pay" if kind.namespaced else "", "default")]
         assert found.problems == []
 
 
@@ -384,6 +386,31 @@ def test_a_version_of_a_custom_resource_that_nobody_knows_is_not_modelled(
     put(tmp_path / "a.yaml", text({"apiVersion": version, "kind": kind, "metadata": {"name": "a", "namespace": "pay"}}))
     found = read(tmp_path)
     assert found.gaps == [(resource, namespace, "not modelled", f"a.yaml:1: {kind} pay/a: the kind is {problem}")]
+    assert not found.objects
+
+
+MISSPELT = [
+    ("networking.k8s.io/v1", "Networkpolicy", POLICIES, "pay", "NetworkPolicy"),
+    ("networking.k8s.io/v1", "NetworkPolicy ", POLICIES, "pay", "NetworkPolicy"),
+    ("Networking.k8s.io/v1", "NetworkPolicy", POLICIES, "pay", "NetworkPolicy"),
+    ("v1", "networkpolicy", POLICIES, "pay", "NetworkPolicy"),
+    ("policy.networking.k8s.io/v1alpha2", "clusterNetworkPolicy", "clusternetworkpolicies.policy.networking.k8s.io", "",
+     "ClusterNetworkPolicy"),
+    (RBAC_V1, "ROLE", ROLES, "pay", "Role"),
+    ("apiextensions.k8s.io/v1", "customResourceDefinition", "apiresources", "", "CustomResourceDefinition"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("version", "kind", "resource", "namespace", "right"), MISSPELT)
+def test_a_kind_in_other_case_is_a_gap_of_the_kind_that_is_meant(
+    tmp_path: Path, version: str, kind: str, resource: str, namespace: str, right: str
+) -> None:
+    """The server has none of that name: what the object was to do is not done."""
+    put(tmp_path / "a.yaml", text({"apiVersion": version, "kind": kind, "metadata": {"name": "a", "namespace": "pay"}}))
+    found = read(tmp_path)
+    problem = f"a.yaml:1: {version} has no kind {kind!r}: it is written {right}"
+    assert found.gaps == [(resource, namespace, "failed", problem)]
+    assert found.problems == [problem]
     assert not found.objects
 
 
@@ -501,6 +528,10 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
      "Role pay/a: a field has not the type that the API requires"),
     (role(metadata={"namespace": "pay", "generateName": "a-"}), ROLES, "pay",
      "Role pay: generateName without a name: the server names it when it is created, so nobody can follow it"),
+    ({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "a"},
+      "spec": {"tier": "Super", "priority": 1, "subject": {"namespaces": {}}}},
+     "clusternetworkpolicies.policy.networking.k8s.io", "",
+     "ClusterNetworkPolicy a: spec.tier is Super, not Admin or Baseline"),
     ({**role(metadata={"name": "a", "namespace": "pay"}), "kind": "ClusterRole", "aggregationRule": []},
      f"clusterroles.{RBAC}", "", "ClusterRole pay/a: aggregationRule is not a mapping"),
 ]  # fmt: skip

@@ -9,6 +9,8 @@ import pytest
 
 from posture.collect import objects
 from posture.kinds import BY_KIND, BY_NAME, RBAC, malformed
+from posture.model import Key
+from posture.network.policies import compiled
 from tests.controlplane.client import RefusedError
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ CIDRS = ("10.0.0.0/8", "0.0.0.0/0", "10.1.2.3/32", "::/0", "2001:db8::/32", "200
          "::1", "host/8", "\u0661.0.0.0/8", "10.0.0.0/\u0668", "1::2::3/128", "12345::/16", "::10.0.0.0/104",
          "1:2:3:4:5:6:7::/112", "2001:db8::/032x", "")  # fmt: skip
 SLOPPY = ("10.0.0.5/8", "010.0.0.0/8", "10.000.00.0/08", "2001:db8::1/32", "::ffff:10.0.0.0/104", "::10.0.0.00/104",
-          "00001::/16", "10.08.09.0/24")  # fmt: skip
+          "00001::/16", "10.08.09.0/24", "01.2.3.4/32", "::1.02.3.4/128", "::ffff:0:0/96")  # fmt: skip
 EXCEPTIONS = [
     ("10.0.0.0/8", "10.1.0.0/16"), ("10.0.0.0/8", "10.0.0.0/8"), ("10.0.0.0/8", "0.0.0.0/0"), ("::/0", "10.0.0.0/8"),
     ("10.0.0.0/8", "11.0.0.0/16"), ("10.0.0.0/8", "2001:db8::/64"), ("2001:db8::/32", "2001:db8::/33"),
@@ -166,6 +168,7 @@ def sloppy() -> list[Any]:
     """Ranges that every server had taken before 1.36, which may be in any cluster still."""
     blocks: list[Any] = [{"cidr": cidr} for cidr in SLOPPY]
     blocks += [{"cidr": "10.0.0.5/8", "except": ["010.1.0.0/16"]}, {"cidr": "10.1.0.0/8", "except": ["10.200.0.1/16"]}]
+    blocks += [{"cidr": "10.0.0.0/8", "except": ["::ffff:10.1.0.0/112"]}]
     return [{"egress": [{"to": [{"ipBlock": block}]}]} for block in blocks]
 
 
@@ -193,7 +196,18 @@ def test_a_network_policy_is_misshapen_exactly_where_the_server_refuses_it(contr
 def test_a_range_that_only_older_servers_take_is_read() -> None:
     """Update validation lets it stay in a cluster for ever, so nobody can say that it is refused."""
     kind = BY_NAME["networkpolicies.networking.k8s.io"]
-    assert [objects.misshapen(kind, {"metadata": {"name": "p"}, "spec": spec}) for spec in sloppy()] == [""] * 10
+    assert [objects.misshapen(kind, {"metadata": {"name": "p"}, "spec": spec}) for spec in sloppy()] == [""] * 14
+
+
+def test_whatever_ranges_are_taken_the_engine_reads() -> None:
+    """A policy that the server holds and the engine cannot read would protect nobody here."""
+    kind, taken = BY_NAME["networkpolicies.networking.k8s.io"], 0
+    for spec in [*specs(), *sloppy()]:
+        one = {"metadata": {"name": "p", "namespace": "a"}, "spec": spec}
+        if not objects.misshapen(kind, one):
+            assert compiled(Key(kind.name, "a", "p"), objects.normal(kind, one)).error == ""
+            taken += 1
+    assert taken > 200
 
 
 @pytest.mark.prove

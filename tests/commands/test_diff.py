@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.commands.running import API, EVE, READER, WEB, World, agreed, drifted, posture, process, write
-from tests.generator.objects import binding, group, role, rule
+from tests.generator.network import network_policy, pod
+from tests.generator.objects import Object, binding, group, metadata, namespace, role, rule
 
 GAINED = sorted([API, WEB, EVE, READER])
 A = ("agreed.json", "folder", "1", "@2026-10-20T09:00:00Z", "@-20d")
@@ -136,3 +138,93 @@ def test_each_change_names_its_cause(world: World) -> None:
     assert (one["through"], one["severity"], one["effective"]) == (
         {"kind": "ClusterRole", "namespace": "", "name": "cluster-admin"}, "critical", True,
     )  # fmt: skip
+
+
+FLANNEL = {
+    "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata("kube-flannel-ds", "kube-flannel"),
+    "spec": {"template": {"spec": {"containers": [{"name": "kube-flannel"}]}}},
+}  # fmt: skip
+
+
+def cilium(name: str, app: str) -> Object:
+    """A policy of another maker, in pay."""
+    return {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": metadata(name, "pay"),
+            "spec": {"endpointSelector": {"matchLabels": {"app": app}}}}  # fmt: skip
+
+
+def test_what_is_unknown_is_named(world: World) -> None:
+    """Whose, through what and why; a policy of another maker with what became of it, seen from A to B and once."""
+    write(world.folder / "a.json", [namespace("pay"), cilium("changed", "a"), cilium("gone", "a")])
+    write(world.folder / "b.json", [namespace("pay"), cilium("changed", "b"), cilium("new", "a")])
+
+    said = posture("diff", "a.json", "b.json").err.splitlines()
+
+    start = said.index("not evaluated: 3 changes")
+    assert sorted(said[start + 1 :]) == [
+        f"        namespace:pay, through CiliumNetworkPolicy pay/{one}: "
+        f"CiliumNetworkPolicy pay/{one} {what}: what it decides is not evaluated"
+        for one, what in (("changed", "changed"), ("gone", "is gone"), ("new", "is new"))
+    ]
+
+
+def test_what_a_gap_hides_is_named_up_to_a_limit(world: World) -> None:
+    """Twenty lines, and how many more there are."""
+    spaces = [namespace(f"n{number:02}") for number in range(25)]
+    write(world.folder / "a.json", spaces)
+    write(world.folder / "b" / "a.json", spaces)
+    (world.folder / "b" / "b.yaml").write_text("kind: NetworkPolicy\nmetadata: {name\n", encoding="utf-8")
+
+    said = posture("diff", "a.json", "b", "--domain", "network", code=3).err.splitlines()
+
+    start = said.index("unknown because of gaps: 25 changes")
+    assert said[start + 1].startswith("        namespace:n00: b/b.yaml:")
+    assert (len(said[start + 1 :]), said[-1]) == (21, "        and 5 more")
+
+
+def test_a_gap_of_both_sides_is_said_once(world: World) -> None:
+    """Here that the plugin enforces nothing, which fails no gate."""
+    for one in "ab":
+        write(world.folder / f"{one}.json", [namespace("pay"), FLANNEL])
+
+    ran = posture("diff", "a.json", "b.json")
+
+    (gap,) = (line for line in ran.err.splitlines() if line.startswith("gap"))
+    assert gap.startswith("gap     a.json and b.json: networkpolicies.networking.k8s.io: not modelled, flannel ")
+    assert ran.out == "no difference in what is possible\n"
+
+
+def test_roles_are_assumed_only_where_they_are_asked_for(world: World) -> None:
+    """Connections need none."""
+    assert "assumed in agreed.json: " in posture("diff", "agreed.json", "agreed.json").err
+    assert "assumed" not in posture("diff", "agreed.json", "agreed.json", "--domain", "network").err
+
+
+def test_a_fix_that_takes_a_label_off_can_be_read_again(world: World) -> None:
+    """A label or annotation that is null is absent, as once `kubectl apply` has sent it; any other value is refused."""
+    labels: dict[str, Any] = {"env": "prod", "team": None}
+    of = {"name": "pay", "labels": labels, "annotations": {"a": None}}
+    taken = {"apiVersion": "v1", "kind": "Namespace", "metadata": of}
+    write(world.folder / "a.json", [namespace("pay", env="prod")])
+    write(world.folder / "b.json", [taken])
+
+    ran = posture("diff", "a.json", "b.json")
+    assert ran.out == "no difference in what is possible\n"
+    assert "gap" not in ran.err
+    labels["team"] = 5
+    write(world.folder / "c.json", [taken])
+    assert "metadata.labels is not a map of strings" in posture("diff", "a.json", "c.json", code=3).err
+
+
+def test_the_whole_internet_leads_before_one_address_of_it(world: World) -> None:
+    """Azure's WireServer is in it too, on any cloud: that is told, and is not the headline."""
+    for name, cidr in (("a", "203.0.113.0/24"), ("b", "0.0.0.0/0")):
+        out = {"to": [{"ipBlock": {"cidr": cidr, "except": ["169.254.0.0/16"] if name == "b" else []}}],
+               "ports": [{"port": 80}]}  # fmt: skip
+        policy = network_policy("pay", "out", podSelector={}, policyTypes=["Egress"], egress=[out])
+        write(world.folder / f"{name}.json", [namespace("pay"), pod("pay", "api", {"app": "api"}), policy])
+
+    (found,) = posture("diff", "a.json", "b.json", "-o", "json", code=1).json["changes"]
+
+    checks = found["checks"]
+    assert checks.index("network-world-egress") < checks.index("network-azure-wireserver")
+    assert checks[0] == "network-world-egress"

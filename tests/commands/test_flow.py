@@ -319,6 +319,36 @@ def test_the_ways_in(folder: Path) -> None:
     assert posture(*FLOW, "--exposed", "-n", "web", "--from", "c", "-o", "json").json == []
 
 
+def test_no_ways_in_where_none_could_be_seen(surroundings: Path) -> None:
+    """Without a Service, an Ingress or a Gateway nobody can say that nothing is open."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata("db", "pay"),
+               "spec": {"ports": [{"port": 5432}]}}  # fmt: skip
+    write(surroundings / "none.json", [namespace("pay")])
+    write(surroundings / "inside.json", [namespace("pay"), service])
+
+    said = posture(*FLOW, "--exposed", "--from", "none.json")
+    assert "no Service, Ingress or Gateway was read: what is open from outside is not known" in said.out + said.err
+    said = posture(*FLOW, "--exposed", "--from", "inside.json")
+    assert "nothing is open from outside" in said.out + said.err
+
+
+def test_what_is_assumed_of_roles_is_of_no_matter(folder: Path) -> None:
+    """It decides no connection."""
+    assert "assumed" not in posture(*FLOW, "pay/api", "pay/db", "5432", "--from", "c").err
+    assert "assumed" not in posture(*FLOW, "--all", "--from", "c").err
+
+
+def test_that_nothing_enforces_policies_is_said(surroundings: Path) -> None:
+    """Beside the answer, which holds only where something does."""
+    flannel = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata("kube-flannel-ds", "kube-flannel"),
+               "spec": {"template": {"spec": {"containers": [{"name": "kube-flannel"}]}}}}  # fmt: skip
+    write(surroundings / "c.json", [*cluster(to_db({"podSelector": selecting(API)})), flannel])
+
+    ran = posture(*FLOW, "web/front", "pay/db", "5432", "--from", "c.json")
+    assert ran.out.startswith("denied")
+    assert "flannel enforces no NetworkPolicy" in ran.err
+
+
 def test_hostile_names_are_text(surroundings: Path) -> None:
     """No cell of CSV is a formula, and nothing reaches the terminal that it would obey."""
     bad = "=cmd\u202e\x1b[31m"

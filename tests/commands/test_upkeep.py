@@ -16,7 +16,7 @@ import yaml
 from posture import report as reports
 from tests.commands.running import API as ACCOUNT
 from tests.commands.running import APPROVED, EVE, NOW, READER, WEB, World, agreed, posture, write
-from tests.generator.objects import namespace
+from tests.generator.objects import metadata, namespace
 
 SCAN = ("scan", "--from", "drifted.json", "--cluster", "small")
 
@@ -29,6 +29,21 @@ def test_the_gate_fails(world: World, severity: str, code: int) -> None:
     """--fail-on: exit code 1 while an open finding is at least this severe; without it drift is no failure."""
     posture(*SCAN, "--fail-on", severity, code=code)
     posture(*SCAN)
+
+
+def test_what_is_not_evaluated_is_counted_in_its_own_words(surroundings: Path) -> None:
+    """A policy of another maker that changed: no gap hides it, and the gate stays open."""
+    for one in "ab":
+        policy = {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": metadata("c", "pay"),
+                  "spec": {"endpointSelector": {"matchLabels": {"app": one}}}}  # fmt: skip
+        write(surroundings / f"{one}.json", [namespace("pay"), policy])
+    posture("scan", "--from", "a.json", "--cluster", "c")
+    posture("baseline", "approve", "--reason", "x")
+
+    ran = posture("scan", "--from", "b.json", "--cluster", "c", "--fail-on", "info")
+
+    assert "1 not evaluated" in ran.out
+    assert "unknown because of gaps" not in ran.out
 
 
 def test_the_gate_knows_decisions(world: World) -> None:

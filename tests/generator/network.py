@@ -71,7 +71,7 @@ def pod(
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata(name, where, labels=labels or {}, **owners),
+        "metadata": metadata(name, where, labels=labels or {}, uid=f"uid-{name}", **owners),  # as a server gives it
         "spec": {"containers": [container("main", *ports)], **spec},
         "status": status,
     }
@@ -387,11 +387,12 @@ def random_network(random: Random) -> list[Object]:
 
 
 def deployment(where: str, name: str, labels: Mapping[str, str], ports: Sequence[Object] = (), **spec: Any) -> Object:
-    """A Deployment with the template of its pods."""
+    """A Deployment with the template of its pods. It selects them by their label `set` if there is one, else by all."""
+    selector = {"set": labels["set"]} if "set" in labels else dict(labels)
     template = {"metadata": {"labels": dict(labels)}, "spec": {"containers": [container("main", *ports)], **spec}}
     return {
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(name, where, labels={"app": name}),
-        "spec": {"replicas": 2, "selector": {"matchLabels": {"set": name}}, "template": template},
+        "spec": {"replicas": 2, "selector": {"matchLabels": selector}, "template": template},
     }  # fmt: skip
 
 
@@ -407,7 +408,7 @@ def replica_set(where: str, name: str, owner: str) -> Object:
 def random_workload(random: Random, number: int, where: str) -> Iterator[Object]:
     """A Deployment in a rollout: none, some or all of its pods have the labels and ports of the template before."""
     name, net = f"d{number}", NAMES.index(where) + 1
-    new, old = ((random_labels(random, LABELS), random_ports(random, set())) for _ in range(2))
+    new, old = (({**random_labels(random, LABELS), "set": name}, random_ports(random, set())) for _ in range(2))
     yield deployment(where, name, *new)
     for at in range(random.choice((0, 1, 2, 3))):
         labels, ports = random.choice((new, new, old))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from posture.model import Gap
+from posture import network
+from posture.model import Gap, Key, Through
 from posture.network import cni
 from tests.generator.network import container
-from tests.generator.objects import Object, metadata, snapshot
+from tests.generator.objects import Object, metadata, namespace, snapshot
 
 HIDDEN = Gap("daemonsets.apps", "", "forbidden", "may not list them")
 NODEAGENT = container("aws-eks-nodeagent", args=["--enable-ipv6=false", "--enable-network-policy=true"])
@@ -59,10 +61,33 @@ def agent(owner: str, *containers: Object, **labels: str) -> Object:
     ],
 )  # fmt: skip
 def test_the_plugins_that_enforce_policies_decide(daemonsets: list[Object], names: tuple[str, ...], by_ip: str) -> None:
-    """By the name of a DaemonSet, its label k8s-app or a container, in any namespace; those that differ: unknown."""
+    """By the name of a DaemonSet, its label k8s-app or a container; those that differ: unknown."""
     read = snapshot(daemonsets)
 
     assert (cni.plugin(read), cni.detected(read)) == (names, by_ip)
+
+
+@pytest.mark.parametrize(
+    "daemonsets", [[daemonset("kindnet")], [daemonset("kube-flannel-ds", where="kube-flannel")], []]
+)
+def test_a_tenant_has_no_plugin(daemonsets: list[Object]) -> None:
+    """Anybody may call a DaemonSet cilium: in a namespace where none is installed it changes no answer."""
+    alone = snapshot(daemonsets)
+    beside = snapshot(
+        [*daemonsets, daemonset("cilium", container("cilium-agent"), where="pay", **{"k8s-app": "cilium"})]
+    )
+
+    for said in (cni.plugin, cni.detected, cni.unenforced):
+        assert said(beside) == said(alone)
+
+
+@pytest.mark.parametrize("where", ["pay", "cilium"])
+def test_a_tenant_s_pods_are_no_plugin(where: str) -> None:
+    """Nor where DaemonSets could not be read."""
+    pod = agent("cilium")
+    pod["metadata"]["namespace"] = where
+
+    assert bool(cni.plugin(snapshot([pod], [HIDDEN]))) is (where == "cilium")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +131,19 @@ def test_policies_without_effect_are_said_only_when_every_daemonset_was_seen(
 
     assert said.startswith(why)
     assert bool(said) == bool(why)
+
+
+def test_what_enforces_nothing_is_a_gap_that_hides_nothing() -> None:
+    """The plugin's, of NetworkPolicies; also of a state that was changed in memory it hides no policy."""
+    read = snapshot([namespace("pay"), daemonset("kube-flannel-ds", where="kube-flannel")])
+    (gap,) = network.gaps(read)
+    text = "flannel enforces no NetworkPolicy: what is said of connections holds only where something does"
+    changed = replace(read, gaps=(gap,)).replaced([(Key("daemonsets.apps", "kube-flannel", "kube-flannel-ds"), None)])
+
+    assert gap == Gap("networkpolicies.networking.k8s.io", "", "not modelled", text)
+    for state in (replace(read, gaps=(gap,)), changed):
+        assert network.doubt(network.evaluate(state), "namespace:pay", "pay", Through("", "", "")) is None
+    assert list(network.gaps(changed)) == []
 
 
 @pytest.mark.parametrize("spec", ["x", {"template": "x"}, {"template": {"spec": {"containers": "x"}}},

@@ -13,9 +13,10 @@ import yaml
 
 from posture.cli import run
 from posture.kinds import BY_NAME
+from posture.network.gaps import gaps
 from posture.network.opaque import OPAQUE
 from tests.generator.network import admin_policy, baseline_policy, cluster_policy, network_policy, pod
-from tests.generator.objects import Object, namespace
+from tests.generator.objects import Object, namespace, snapshot
 
 WORLD: list[Object] = [
     namespace("pay"),
@@ -64,10 +65,6 @@ OPEN = {
         [cluster_policy("a", "Admin", 3), admin_policy("b", 3)],
         ("AdminNetworkPolicy b and ClusterNetworkPolicy a have priority 3 in the Admin tier: "
         "which is first is not known")),
-    "a tier of a later version": ([cluster_policy("a", "Middle", 1)],
-                                  "ClusterNetworkPolicy a: tier Middle is not known"),
-    "a subject of a later version": ([cluster_policy("a", "Admin", 1, {"machines": {}})],
-                                     "ClusterNetworkPolicy a: its subject is of a kind that is not known"),
 }  # fmt: skip
 
 
@@ -80,6 +77,31 @@ def test_what_policies_leave_open_is_a_gap(case: str, tmp_path: Path, capsys: py
 
     assert code == 0
     assert [(gap["reason"], gap["message"]) for gap in report["gaps"]] == [("not modelled", sentence)]
+
+
+LATER = {
+    "a tier": (cluster_policy("a", "Middle", 1), "ClusterNetworkPolicy a: tier Middle is not known"),
+    "a subject": (cluster_policy("a", "Admin", 1, {"machines": {}}),
+                  "ClusterNetworkPolicy a: its subject is of a kind that is not known"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_what_a_server_of_a_later_version_holds_is_a_gap(case: str) -> None:
+    """It has passed a definition that is newer than what is known here: no mistake."""
+    one, sentence = LATER[case]
+
+    assert [(gap.reason, gap.message) for gap in gaps(snapshot([*WORLD, one]))] == [("not modelled", sentence)]
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_the_same_in_a_file_is_a_mistake(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The definition of the version that the file names refuses it, so it protects nobody."""
+    code, report = posture(capsys, "scan", "--db", ":memory:", "--from",
+                           written(tmp_path, "a", [*WORLD, LATER[case][0]]))  # fmt: skip
+
+    assert code == 3
+    assert [gap["reason"] for gap in report["gaps"]] == ["failed"]
 
 
 def test_what_is_all_modelled_has_no_gap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,3 +69,22 @@ def test_a_block_is_a_cidr_without_its_exceptions() -> None:
     """Bits below the prefix are not looked at; exceptions may overlap."""
     found = addresses.block("10.0.0.9/24", ["10.0.0.0/26", "10.0.0.32/27", "10.0.0.128/25"])
     assert [*addresses.cidrs(found)] == [str(ip_network("10.0.0.64/26"))]
+
+
+@pytest.mark.parametrize(
+    ("cidr", "same"),
+    [
+        ("010.0.0.0/8", "10.0.0.0/8"), ("10.0.0.0/08", "10.0.0.0/8"), ("01.2.3.4/32", "1.2.3.4"),
+        ("::1.02.3.4/128", "::102:304"), ("::ffff:0:0/96", "0.0.0.0/0"), ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:1.2.3.4", "1.2.3.4"), ("::ffff:1.2.3.4/95", "::fffe:0:0/95"),
+    ],
+)  # fmt: skip
+def test_a_cidr_is_read_as_go_reads_it(cidr: str, same: str) -> None:
+    """Leading zeros are decimal, and IPv4 inside of IPv6 is IPv4 from the prefix on that says so."""
+    assert addresses.network(cidr) == addresses.network(same)
+
+
+@pytest.mark.parametrize("cidr", ["10.0.0.0/33", "10.0.0.0/", "10.0.0.0/255.0.0.0", "fe80::%eth0/64", "x", "::/129"])
+def test_what_is_no_cidr(cidr: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        addresses.network(cidr)

@@ -49,8 +49,19 @@ def test_a_unit_says_itself_what_it_covers(objects: list[Object]) -> None:
     """Through JSON and back it is the same set."""
     for unit in units_of(objects):
         piece = piece_of(orjson.loads(orjson.dumps(unit)))
-        assert unit_of(piece, unit["direction"], unit.get("podSelector")) == unit
-        assert beyond((unit,), (unit_of(piece, unit["direction"], unit.get("podSelector")),)) == ()
+        again = unit_of(piece, unit["direction"], unit.get("podSelector"), latent="latent" in unit)
+        assert again == unit
+        assert beyond((unit,), (again,)) == ()
+
+
+def test_whoever_agreed_to_what_nobody_could_use_did_not_agree_to_its_use() -> None:
+    """A latent unit covers latent ones only; one that is in use covers both."""
+    used = {"direction": "ingress", "peer": {"cidrs": ["10.0.0.0/8"]}, "ports": []}
+    latent = {**used, "latent": True}
+
+    assert beyond((used,), (latent,)) == (used,)
+    assert beyond((latent,), (used,)) == ()
+    assert beyond((latent,), (latent,)) == ()
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,6 +70,7 @@ def test_beyond_is_what_is_not_covered(objects: list[Object], seed: int) -> None
     """For pods, addresses and ports drawn from either set: it is left if, and only if, it was not covered."""
     random = Random(seed)
     units = [unit for unit in units_of(objects) if "workload" not in unit["peer"] and "podSelector" not in unit]
+    units = [{field: value for field, value in unit.items() if field != "latent"} for unit in units]
     units = list({orjson.dumps(unit): unit for unit in units}.values())
     given = tuple(random.sample(units, min(4, len(units))))
     recorded = tuple(random.sample(units, min(4, len(units))))
