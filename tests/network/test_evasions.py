@@ -21,7 +21,7 @@ BASE: list[Object] = [namespace("a"), namespace("b", team="b"), deployment("a", 
                       deployment("b", "job")]  # fmt: skip
 OPEN = network_policy("a", "w", podSelector={"matchLabels": {"app": "db"}}, policyTypes=["Ingress"], ingress=[{}])
 NODES = cluster_policy("nodes", "Admin", 1, egress=[{"name": "n", "action": "Deny", "to": [{"nodes": {}}]}])
-EVERYONE = [{"namespaces": {}}]
+EVERYONE: list[Object] = [{"namespaces": {}}]
 TIE = [cluster_policy(name, "Admin", 5, ingress=[{"name": "n", "action": name.capitalize(), "from": EVERYONE}])
        for name in ("accept", "deny")]  # fmt: skip
 type Diff = Callable[[Sequence[Object], Sequence[Object]], tuple[int, Any]]
