@@ -306,14 +306,18 @@ class Gains:
     ) -> Iterator[Piece]:  # fmt: skip
         if all(one.node for _, one in before):
             return  # no policy spoke of it before: it is judged as one that is new
-        allowed = held(now, after, direction)
-        known = [*held(was, before, direction).values(), *held(found, after, direction).values()] if allowed else []
-        for through, ports in allowed.items():
-            rest = ports
-            for other in known:
-                rest &= ~other
-            if rest:
-                yield Piece(Workload(after[0][1].workload), EVERYWHERE, PortSet(rest), through)
+        old = held(was, before, direction).values()
+        gained: dict[Through, int] = {}
+        for seat in after:  # of a rollout one class may gain what another is known to
+            known = [*old, *held(found, [seat], direction).values()]
+            for through, ports in held(now, [seat], direction).items():
+                rest = ports
+                for other in known:
+                    rest &= ~other
+                gained[through] = gained.get(through, 0) | rest
+        for through, ports in sorted(gained.items()):
+            if ports:
+                yield Piece(Workload(after[0][1].workload), EVERYWHERE, PortSet(ports), through)
 
     # Around it ------------------------------------------------------------------------------------------------------
 
