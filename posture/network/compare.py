@@ -394,7 +394,7 @@ def held(pieces: Iterable[Piece], seats: Iterable[Seat], direction: Direction) -
     found: dict[Through, int] = {}
     for labels, one in seats:
         for piece in pieces:
-            if one.node or not has(piece, labels, dict(one.labels)):
+            if one.node or not has(piece, labels, dict(one.labels), one.addresses):
                 continue
             numbered = piece.ports.at(one) if direction == "egress" else piece.ports.numbered
             found[piece.through] = found.get(piece.through, 0) | numbered
