@@ -96,7 +96,8 @@ class Profile:
     """The policies that select a class in one direction, in tiers and groups of equal priority. One for equal ones.
 
     `networks` None: not isolated. `old` is the BaselineAdminNetworkPolicy, which has no priority among the Baseline
-    tier's. `broken`: one that cannot be read may select it; `unmodelled`: one of another maker may.
+    tier's. `broken` are those that cannot be read: they decide nothing that anybody could know, and what the others say is
+    known all the same. `unmodelled`: a policy of another maker may select it.
     """
 
     direction: Direction
@@ -104,13 +105,13 @@ class Profile:
     networks: tuple[Policy, ...] | None = None
     baseline: tuple[tuple[Policy, ...], ...] = ()
     old: tuple[Policy, ...] = ()
-    broken: bool = False
+    broken: tuple[Policy, ...] = ()
     unmodelled: bool = False
 
     @property
     def unknown(self) -> bool:
         """Whether nobody knows what happens to it."""
-        return self.broken or self.unmodelled
+        return bool(self.broken) or self.unmodelled
 
     @property
     def undecided(self) -> Iterator[tuple[Policy, tuple[str, str]]]:
@@ -260,20 +261,18 @@ def selects(pods: Pods, one: Endpoint, labels: Mapping[str, str]) -> bool:
 
 
 def _profile(direction: Direction, found: Iterable[Policy]) -> Profile:
-    tiers: dict[str, list[Policy]] = {"admin": [], "": [], "baseline": [], "old": []}
-    broken = False
+    tiers: dict[str, list[Policy]] = {"admin": [], "": [], "baseline": [], "old": [], "broken": []}
     for policy in found:
-        if policy.error:  # it decides nothing that anybody could know; what the others say is known all the same
-            broken = True
-            continue
-        tiers["old" if policy.key.resource == BASELINE_POLICIES else policy.tier].append(policy)
+        tier = "old" if policy.key.resource == BASELINE_POLICIES else policy.tier
+        tiers["broken" if policy.error else tier].append(policy)
 
     def groups(tier: str) -> tuple[tuple[Policy, ...], ...]:
         ordered = sorted(tiers[tier], key=lambda policy: policy.priority)
         return tuple(tuple(group) for _, group in groupby(ordered, lambda policy: policy.priority))
 
     networks = tuple(tiers[""]) or None
-    return Profile(direction, groups("admin"), networks, groups("baseline"), tuple(tiers["old"]), broken)
+    old, broken = tuple(tiers["old"]), tuple(tiers["broken"])
+    return Profile(direction, groups("admin"), networks, groups("baseline"), old, broken)
 
 
 @dataclass(frozen=True, eq=False)

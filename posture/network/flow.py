@@ -149,7 +149,7 @@ class Flows:
         one = subject.endpoint
         assert one is not None
         space = self.of.spaces[one.namespace]
-        found = [(policy.key, policy.error) for policy in profile.policies() if policy.error]
+        found = [(policy.key, policy.error) for policy in profile.broken]
         found += [(policy.key, "it is not modelled") for policy in space.opaque
                   if profile.unmodelled and may_select(policy, space.name, space.labels, dict(one.labels))]  # fmt: skip
         return found

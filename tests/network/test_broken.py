@@ -40,6 +40,8 @@ def test_its_namespace_is_unknown_and_no_other(spec: Any) -> None:
 
     assert [policy.key.name for policy in result.policies if policy.error] == ["bad"]
     assert allowed(result, "pay/api", "pay/db") is None
+    steps = flow.answer(result, flow.Question("pay/api", "pay/db", "TCP", 80)).by
+    assert {(step.policy.name, step.action) for step in steps if step.policy} == {("bad", "unknown")}, "and says why"
     assert allowed(result, "web/front", "pay/db") is None
     assert allowed(result, "pay/db", "web/front") is False, "web denies it, whatever pay does"
     assert allowed(result, "web/back", "web/front") is False
