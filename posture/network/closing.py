@@ -14,10 +14,11 @@ from .endpoints import Endpoint
 from .evaluate import evaluate
 from .flow import Answer, Question, answer, flows
 from .gaps import named
-from .policies import NETWORK_POLICIES, Direction, Peer, Policy, Ports, Rule, compiled
-from .ports import EVERY, LAST, span, spans
+from .policies import FIELDS, NETWORK_POLICIES, Direction, Peer, Policy, Ports, Rule, compiled
+from .ports import EVERY, span
+from .portset import PortSet, port_set
+from .units import ports_written
 
-_FIELDS: Mapping[Direction, tuple[str, str]] = {"ingress": ("Ingress", "from"), "egress": ("Egress", "to")}
 _IN: Direction = "ingress"
 _OUT: Direction = "egress"
 
@@ -145,7 +146,7 @@ def _peers(ends: _Ends, raw: Mapping[str, Any], rule: Rule) -> list[tuple[dict[s
     """The peers of a rule, each with whether it is the other end; None for a rule that is not to be edited: it lets
     nothing through, or cannot be read whole.
     """
-    written, read = raw.get(_FIELDS[ends.direction][1]) or (), rule.peers or ()
+    written, read = raw.get(FIELDS[ends.direction][1]) or (), rule.peers or ()
     if rule.action != "accept" or len(written) != len(read) or ends.left(rule.ports) == rule.ports:
         return None
     return [(peer, ends.is_about(one)) for peer, one in zip(written, read, strict=True)]
@@ -161,7 +162,7 @@ def _excepting(ends: _Ends, key: Key, content: Content) -> Content:
     if len(others) != 1 or key.resource != NETWORK_POLICIES:
         return content
     address = others.pop()
-    field = _FIELDS[ends.direction][1]
+    field = FIELDS[ends.direction][1]
     rules: list[dict[str, Any]] = []
     for raw, rule in _rules(ends, key, content):
         peers = _peers(ends, raw, rule)
@@ -185,7 +186,7 @@ def _excepted(peer: Mapping[str, Any], address: int | None) -> dict[str, Any] | 
 
 def _narrowing(ends: _Ends, key: Key, content: Content) -> Content:
     """The port out of the rules that allow it to the other end; the whole peer where a rule cannot say that."""
-    field = _FIELDS[ends.direction][1]
+    field = FIELDS[ends.direction][1]
     rules: list[dict[str, Any]] = []
     for raw, rule in _rules(ends, key, content):
         peers, left = _peers(ends, raw, rule), ends.left(rule.ports)
@@ -197,7 +198,7 @@ def _narrowing(ends: _Ends, key: Key, content: Content) -> Content:
         if kept:
             rules.append({**raw, field: kept})
         if key.resource == NETWORK_POLICIES and (left.numbered or left.named):
-            rules.append({**raw, **({field: hit} if hit else {}), "ports": _written(left)})
+            rules.append({**raw, **({field: hit} if hit else {}), "ports": ports_written(port_set(left))})
     return _made(ends, content, rules)
 
 
@@ -217,19 +218,8 @@ def _isolating(
         return
     spec = {
         "podSelector": {"matchLabels": dict(sorted(labels.items()))},
-        "policyTypes": [_FIELDS[direction][0]],
-        direction: [{"ports": _written(Ports(EVERY & ~port))}],
+        "policyTypes": [FIELDS[direction][0]],
+        direction: [{"ports": ports_written(PortSet(EVERY & ~port))}],
     }
     text = f"Add {named(key)}, which isolates {short} for {direction} and allows all but {question.protocol}"
     yield f"{text} {question.port}", (Changed(key, None, {"spec": spec}),)
-
-
-def _written(ports: Ports) -> list[dict[str, Any]]:
-    """Ports as a NetworkPolicy has them."""
-    found: list[dict[str, Any]] = []
-    for protocol, first, last in spans(ports.numbered):
-        more = (
-            {} if (first, last) == (1, LAST) else {"port": first} if first == last else {"port": first, "endPort": last}
-        )
-        found.append({"protocol": protocol, **more})
-    return found + [{"protocol": protocol, "port": name} for name, protocol in ports.named]

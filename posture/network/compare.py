@@ -20,7 +20,7 @@ from .allowed import HOST_NETWORK, NON_ISOLATED, allowed, through_of
 from .balance import weighed
 from .connectivity import POLICIES, Connectivity, Profile, Space, places_of
 from .effect import ends
-from .endpoints import Endpoint, key_of
+from .endpoints import NAMESPACE, Endpoint, key_of
 from .evaluate import NAMESPACES, Move, Seat, empty, like, moves, seeing, users
 from .gaps import doubt, named, unreadable
 from .opaque import OPAQUE
@@ -33,7 +33,6 @@ NAME = "network"
 type Where = tuple[str, str]
 type Peers = Mapping[str, tuple[str, ...]]
 """{a namespace that is new in live: the namespaces of the baseline that it is judged by}"""
-_NAMESPACE = "namespace:"
 
 
 def compare(
@@ -68,9 +67,7 @@ def _unmodelled(before: Snapshot, after: Snapshot) -> Iterator[Unknown]:
     for key, old, new in differences(before.index, after.index, sorted(OPAQUE)):
         what = "is new" if old is None else "is gone" if new is None else "changed"
         kind = BY_NAME[key.resource].kind if key.resource in BY_NAME else key.resource
-        subject, scope = (
-            (f"{_NAMESPACE}{key.namespace}", key.namespace) if key.namespace else ("cluster", CLUSTER_SCOPE)
-        )
+        subject, scope = (f"{NAMESPACE}{key.namespace}", key.namespace) if key.namespace else ("cluster", CLUSTER_SCOPE)
         gap = Gap(key.resource, key.namespace, "not modelled", f"{named(key)} {what}: what it decides is not evaluated")
         yield Unknown(NAME, subject, scope, Through(kind, key.namespace, key.name), gap)
 
@@ -86,7 +83,7 @@ def _notes(gains: Gains, changes: Iterable[Change]) -> Iterator[Note]:
         before, space = gains.baseline.spaces.get(name), gains.live.spaces.get(name)
         if before is None or space is None or name in moved or before.policies == space.policies or gains.hidden(name):
             continue
-        yield Note(NAME, "equal", f"{_NAMESPACE}{name}", name, "its policies changed, and what they allow did not")
+        yield Note(NAME, "equal", f"{NAMESPACE}{name}", name, "its policies changed, and what they allow did not")
 
 
 class Gains:
@@ -129,7 +126,7 @@ class Gains:
         """The gap, on either side, because of which nothing can be said of a namespace."""
         if not self.baseline.snapshot.gaps and not self.live.snapshot.gaps:
             return None
-        place = f"{_NAMESPACE}{name}", name, Through("", "", "")
+        place = f"{NAMESPACE}{name}", name, Through("", "", "")
         return doubt(self.baseline, *place, self.live.snapshot) or doubt(self.live, *place, self.baseline.snapshot)
 
     def at(self, where: Where) -> Iterator[Change]:
@@ -138,7 +135,7 @@ class Gains:
         space = self.live.spaces.get(scope)
         if space is None or (scope not in self.different and scope not in self._users):
             return
-        future = subject.startswith(_NAMESPACE)
+        future = subject.startswith(NAMESPACE)
         gap = self.hidden(scope)
         if gap is not None:
             if future:

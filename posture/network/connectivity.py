@@ -22,7 +22,7 @@ from posture.model import Key, Snapshot
 
 from . import addresses
 from .addresses import EVERYWHERE, Ranges, common, holds, minus
-from .endpoints import NAME_LABEL, Endpoint, Pod
+from .endpoints import NAME_LABEL, NAMESPACE, Endpoint, Pod
 from .opaque import Opaque, may_select
 from .policies import (
     ADMIN_POLICIES,
@@ -96,8 +96,8 @@ class Profile:
     """The policies that select a class in one direction, in tiers and groups of equal priority. One for equal ones.
 
     `networks` None: not isolated. `old` is the BaselineAdminNetworkPolicy, which has no priority among the Baseline
-    tier's. `broken` are those that cannot be read: they decide nothing that anybody could know, and what the others say is
-    known all the same. `unmodelled`: a policy of another maker may select it.
+    tier's. `broken` cannot be read: they decide nothing that anybody could know, and what the others say is known all
+    the same. `unmodelled`: a policy of another maker may select it.
     """
 
     direction: Direction
@@ -500,5 +500,5 @@ class _Decision:
 
 def places_of(space: Space) -> Iterator[tuple[str, str]]:
     """The places of a namespace: its workloads, and itself for the pods that it may get."""
-    yield f"namespace:{space.name}", space.name
+    yield f"{NAMESPACE}{space.name}", space.name
     yield from ((workload, space.name) for workload in dict.fromkeys(one.workload for one in space.classes))

@@ -14,18 +14,16 @@ from posture.selectors import matches
 from . import addresses
 from .allowed import NON_ISOLATED, regions, through_of
 from .compare import pieces_of
-from .connectivity import Connectivity, Space
+from .connectivity import Connectivity
 from .endpoints import NAME_LABEL, PODS, WORKLOADS, namespace_of, template_of, workload_of
 from .evaluate import NAMESPACES
 from .gaps import named
-from .policies import NETWORK_POLICIES, Direction, compiled
-from .ports import PROTOCOLS
+from .policies import FIELDS, NETWORK_POLICIES, Direction, compiled
 from .portset import NO_PORTS, PortSet, common_ports, joined_ports, port_set, without_ports
 from .regions import Piece, Term, overlap, subtracted
-from .units import piece_of, ports_out
+from .units import piece_of, ports_written
 
 MOST_EXCEPTIONS = 8
-_FIELDS: Mapping[Direction, tuple[str, str]] = {"ingress": ("Ingress", "from"), "egress": ("Egress", "to")}
 
 
 def evidence(live: Connectivity, change: Change) -> tuple[Key, ...]:
@@ -54,18 +52,11 @@ def edits(live: Connectivity, change: Change) -> Iterator[tuple[str, tuple[Chang
                 yield f"Delete {named(policy.key)}", (Changed(policy.key, content, None),)
 
 
-def _labels(live: Connectivity, change: Change) -> dict[str, str]:
-    """The labels that all pods of a workload have."""
-    space: Space = live.spaces[change.scope]
-    found = [dict(one.labels).items() for one in space.classes if one.workload == change.subject]
-    return dict(set.intersection(*map(set, found))) if found else {}
-
-
 def narrowed(key: Key, content: Content, gained: Iterable[Mapping[str, Any]]) -> Content:
     """A policy without what was gained through it: fewer peers, or the same ones with fewer ports."""
     spec = dict(content["spec"])
     units = [(unit["direction"], piece_of(unit)) for unit in gained]
-    for direction, (_, peers) in _FIELDS.items():
+    for direction, (_, peers) in FIELDS.items():
         pieces = [piece for way, piece in units if way == direction]
         if pieces and spec.get(direction) is not None:
             spec[direction] = [
@@ -95,24 +86,17 @@ def _narrower(
             continue
         left = without_ports(ports, hit)
         if "action" not in rule:
-            if written := _written(left):
+            if written := ports_written(left):
                 yield {**alone, "ports": written}
             block = _excepted(peer, pieces)
             if block is not None:
-                yield {**alone, field: [{"ipBlock": block}]} | ({"ports": _written(hit)} if alone.get("ports") else {})
+                yield {**alone, field: [{"ipBlock": block}]} | (
+                    {"ports": ports_written(hit)} if alone.get("ports") else {}
+                )
     if kept == [None]:
         yield dict(rule)
     elif kept:
         yield {**rule, field: kept}
-
-
-def _written(ports: PortSet) -> list[dict[str, Any]]:
-    """Ports as a NetworkPolicy can say them; [] for none. A name that means some numbers only cannot be said."""
-    if not ports.numbered and not ports.named:
-        return []
-    return [
-        one for one in ports_out(ports) or [{"protocol": protocol} for protocol in PROTOCOLS] if "numbers" not in one
-    ]
 
 
 def _excepted(peer: Mapping[str, Any] | None, pieces: Iterable[Piece]) -> dict[str, Any] | None:
@@ -145,7 +129,7 @@ def _ports_of(key: Key, rule: Mapping[str, Any], direction: Direction) -> PortSe
 
 
 def _alone(key: Key, rule: Mapping[str, Any], direction: Direction) -> Any:
-    spec = {"policyTypes": [_FIELDS[direction][0]], "subject": {"namespaces": {}}, "tier": "Admin", direction: [rule]}
+    spec = {"policyTypes": [FIELDS[direction][0]], "subject": {"namespaces": {}}, "tier": "Admin", direction: [rule]}
     return compiled(key, {"spec": spec})
 
 
@@ -164,7 +148,7 @@ def agreed(change: Change, live: Connectivity) -> tuple[tuple[Key, Content], ...
     for unit in change.gained:
         direction: Direction = unit["direction"]
         selector = _of_nobody(live, change.scope, unit) if "podSelector" in unit else _alone_in(live, change.subject)
-        kind, peers = _FIELDS[direction]
+        kind, peers = FIELDS[direction]
         rules = None if selector is None or not _of_all(live, change, unit) else _rules(live, unit, peers)
         if selector is None or rules is None:
             return ()
@@ -267,8 +251,10 @@ def _pods_after(snapshot: Snapshot, change: Changed) -> Iterator[Changed]:
     kind = BY_NAME[change.key.resource].kind
     workload = f"workload:{change.key.namespace}/{change.key.name}[{kind}]"
     for namespace, name in snapshot.index.get(PODS, {}):
+        if namespace != change.key.namespace:
+            continue
         key = Key(PODS, namespace, name)
-        content = snapshot.get(key) if namespace == change.key.namespace else None
+        content = snapshot.get(key)
         if content is None or workload_of(snapshot, key, content) != workload:
             continue
         if new is None:

@@ -35,6 +35,8 @@ _CONTROLLERS: Mapping[str, frozenset[str]] = {
     "jobs.batch": frozenset({"CronJob"}),
 }
 """The kinds that control what: anybody may write any owner reference, and no controller believes it."""
+NAMESPACE = "namespace:"
+"""How a namespace is named as a subject: for the pods that it may get, or lacks a policy for."""
 ENDED = frozenset({"Succeeded", "Failed"})
 
 

@@ -73,23 +73,19 @@ class _Update:
 
     def _above(self, keys: Collection[Key]) -> tuple[Policy, ...]:
         """The policies of the whole cluster; those whose objects did not change are the same objects as before."""
-        if not keys:
-            return self.previous.above
-        known = {policy.key: policy for policy in self.previous.above}
-        for key in keys:
-            content = self.snapshot.get(key)
-            known.pop(key, None)
-            if content is not None:
-                known[key] = compiled(key, content)
-        return tuple(known[key] for key in sorted(known))
+        return self._recompiled(self.previous.above, keys)
 
     def _policies(self, name: str) -> tuple[Policy, ...]:
         space = self.previous.spaces.get(name)
-        known = {policy.key: policy for policy in space.policies} if space else {}
         moved = [key for key in self.moved[name] if key.resource == NETWORK_POLICIES]
-        if space and not moved:
-            return space.policies
-        for key in moved:
+        return self._recompiled(space.policies if space else (), moved)
+
+    def _recompiled(self, policies: tuple[Policy, ...], keys: Collection[Key]) -> tuple[Policy, ...]:
+        """Policies, of which some were changed, made or deleted."""
+        if not keys:
+            return policies
+        known = {policy.key: policy for policy in policies}
+        for key in keys:
             content = self.snapshot.get(key)
             known.pop(key, None)
             if content is not None:

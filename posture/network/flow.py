@@ -18,11 +18,10 @@ from .connectivity import UNKNOWN, Connectivity, Outcome, Party, Profile
 from .decide import DENIES, LETS, Memo, Port, Step, decide
 from .endpoints import PODS, WORKLOADS, Pod
 from .exposure import SERVICES
-from .gaps import unread
+from .gaps import hidden, unread
 from .opaque import may_select
 from .policies import Direction
 from .ports import span
-from .reach import hidden
 
 
 class Question(NamedTuple):

@@ -10,7 +10,7 @@ from posture.text import count, listed
 
 from . import cni
 from .connectivity import POLICIES, TIERS, Connectivity
-from .endpoints import PODS, WORKLOADS
+from .endpoints import NAMESPACE, PODS, WORKLOADS
 from .evaluate import NAMESPACES
 from .opaque import OPAQUE
 from .policies import NETWORK_POLICIES, Policy, Unsure, compiled
@@ -37,8 +37,8 @@ def doubt(
     else.
     """
     del through
-    wanted = [(NETWORK_POLICIES, scope), (NAMESPACES, ""), *((tier, "") for tier in TIERS)]
-    if not subject.startswith("namespace:"):  # it may be there, and not have been read
+    wanted = [*_deciding(scope)]
+    if not subject.startswith(NAMESPACE):  # it may be there, and not have been read
         wanted += [(resource, scope) for resource in (PODS, *WORKLOADS)]
     for gap in _hiding(result.snapshot):
         for resource, namespace in wanted:
@@ -50,6 +50,16 @@ def doubt(
                     continue
             return gap
     return None
+
+
+def _deciding(namespace: str) -> Iterator[tuple[str, str]]:
+    """What decides about the pods of a namespace: its policies, those of the cluster, and the labels of namespaces."""
+    yield from ((NETWORK_POLICIES, namespace), (NAMESPACES, ""), *((tier, "") for tier in TIERS))
+
+
+def hidden(snapshot: Snapshot, namespace: str) -> Gap | None:
+    """What may hide a policy that selects pods of a namespace, or the labels that decide whether one does."""
+    return next((gap for place in _deciding(namespace) if (gap := unread(snapshot, *place))), None)
 
 
 def unread(snapshot: Snapshot, resource: str, namespace: str) -> Gap | None:

@@ -10,6 +10,7 @@ from posture.text import count, listed
 
 from .allowed import NON_ISOLATED
 from .connectivity import Connectivity
+from .endpoints import NAMESPACE
 from .policies import Direction
 from .sentences import counted, flows, subject_shown, using
 
@@ -31,7 +32,7 @@ def grouped[Item](
     for item in items:
         mark, change = split(item)
         through = change.through.kind, change.through.name
-        future = change.subject.startswith("namespace:")
+        future = change.subject.startswith(NAMESPACE)
         place = (
             mark,
             change.direction,
@@ -53,7 +54,7 @@ def _text(changes: list[Change], live: Connectivity) -> str:
     first = changes[0]
     subjects = _subjects(changes)
     parts = [_flow(direction, peers, ports, subjects) for direction, peers, ports in flows(first, live)]
-    text = "; ".join(listed(parts, SHOWN).split("; "))
+    text = listed(parts, SHOWN)
     workloads: set[str] = set()
     addresses = 0
     for change in changes:
@@ -80,7 +81,7 @@ def _subjects(changes: list[Change]) -> str:
     names = sorted({subject_shown(change.subject, change.gained or change.lost) for change in changes})
     spaces = sorted({change.scope for change in changes})
     where = spaces[0] if len(spaces) == 1 else f"{len(spaces):,} namespaces ({listed(spaces, SHOWN)})"
-    if changes[0].subject.startswith("namespace:"):
+    if changes[0].subject.startswith(NAMESPACE):
         return f"new pods of {where}"
     if len(spaces) == 1:
         where += f" ({listed([name.partition('/')[2] for name in names], SHOWN)})"

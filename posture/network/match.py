@@ -17,13 +17,12 @@ from .allowed import NON_ISOLATED, through_of
 from .compare import NAME, Where, pieces_of, way
 from .conditions import Asked, Condition, condition, pattern
 from .connectivity import Connectivity, Space, selects
-from .endpoints import PODS, WORKLOADS, Endpoint
+from .endpoints import NAMESPACE, PODS, WORKLOADS, Endpoint
 from .gaps import doubt
 from .policies import ANY_PORT, DIRECTIONS, Direction, Policy
 from .regions import Piece, Term, Workload, gathered
 from .units import piece_of, unit_of
 
-NAMESPACE = "namespace:"
 _NOTHING = Through("", "", "")
 
 

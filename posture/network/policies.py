@@ -29,6 +29,8 @@ type Action = Literal["accept", "deny", "pass"]
 type Direction = Literal["ingress", "egress"]
 type Selector = Mapping[str, Any]
 DIRECTIONS: tuple[Direction, Direction] = ("ingress", "egress")
+FIELDS: Mapping[Direction, tuple[str, str]] = {"ingress": ("Ingress", "from"), "egress": ("Egress", "to")}
+"""What a policy calls each direction among its policyTypes, and the peers of its rules."""
 _ACTIONS: Mapping[str, Action] = {"Accept": "accept", "Allow": "accept", "Deny": "deny", "Pass": "pass"}
 
 
@@ -132,7 +134,7 @@ def _compiled(key: Key, content: Content) -> Policy:
         return _network_policy(key, spec)
     ingress, egress = (
         tuple(_cluster_rule(rule, field) for rule in spec.get(direction) or ())
-        for direction, field in (("ingress", "from"), ("egress", "to"))
+        for direction, (_, field) in FIELDS.items()
     )
     tier: Literal["admin", "baseline"] = "admin"
     if key.resource == BASELINE_POLICIES or spec.get("tier") == "Baseline":
@@ -168,7 +170,7 @@ def _network_policy(key: Key, spec: Mapping[str, Any]) -> Policy:
     types = spec.get("policyTypes") or (["Ingress", "Egress"] if spec.get("egress") else ["Ingress"])
     ingress, egress = (
         tuple(_rule(key.namespace, rule, others) for rule in spec.get(field) or ()) if name in types else None
-        for name, field, others in (("Ingress", "ingress", "from"), ("Egress", "egress", "to"))
+        for field, (name, others) in FIELDS.items()
     )
     return Policy(key, "", 0, subject, ingress, egress)
 

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any, NamedTuple, TypeGuard
 
 from posture import selectors
-from posture.model import Gap, Snapshot
 
 from . import addresses
 from .addresses import EVERYWHERE, Ranges
@@ -20,7 +19,6 @@ from .connectivity import (
     ACCEPTED,
     DENIED,
     STRANGER,
-    TIERS,
     UNKNOWN,
     Connectivity,
     Outcome,
@@ -30,10 +28,10 @@ from .connectivity import (
     worlds,
 )
 from .effect import OTHER
-from .evaluate import NAMESPACES, lookup_of
-from .gaps import unread
+from .evaluate import lookup_of
+from .gaps import hidden
 from .lookup import EVERYONE
-from .policies import NETWORK_POLICIES, Block, Direction, Peer, Pods
+from .policies import Block, Direction, Peer, Pods
 
 FEW = 64
 """Classes that are rather asked one by one than looked up at the other end."""
@@ -54,12 +52,6 @@ class Reach(NamedTuple):
 
 
 _HIDDEN = Reach(UNKNOWN, UNKNOWN, {}, frozenset())
-
-
-def hidden(snapshot: Snapshot, namespace: str) -> Gap | None:
-    """What may hide a policy that selects pods of a namespace, or the labels that decide whether one does."""
-    wanted = (NETWORK_POLICIES, namespace), *((tier, "") for tier in TIERS), (NAMESPACES, "")
-    return next((gap for resource, where in wanted if (gap := unread(snapshot, resource, where))), None)
 
 
 class Reaches:

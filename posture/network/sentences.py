@@ -12,7 +12,7 @@ from posture.text import count, listed
 from .allowed import NON_ISOLATED, regions, through_of
 from .connectivity import Connectivity
 from .effect import ends
-from .endpoints import NAME_LABEL
+from .endpoints import NAME_LABEL, NAMESPACE
 from .policies import DIRECTIONS, Direction
 from .regions import ANYONE, Piece, difference, gathered
 from .units import peer_shown, piece_of, ports_shown, shown, unit_of
@@ -30,9 +30,9 @@ MOST = 1 << 31
 
 def subject_shown(subject: str, units: Sequence[Unit]) -> str:
     """`pay/db`, or `Pods app=api of pay, once there are any,` for a namespace."""
-    if subject.startswith("namespace:") and not any("podSelector" in unit for unit in units):
+    if subject.startswith(NAMESPACE) and not any("podSelector" in unit for unit in units):
         return f"Pods of {subject.removeprefix('namespace:')}"
-    if subject.startswith("namespace:"):
+    if subject.startswith(NAMESPACE):
         selectors = sorted({shown(unit["podSelector"]) for unit in units if "podSelector" in unit})
         which = f" {selectors[0]}" if len(selectors) == 1 and selectors[0] else ""
         return f"Pods{which} of {subject.removeprefix('namespace:')}, once there are any,"
@@ -56,7 +56,7 @@ def sentence(change: Change, check: Check | None, live: Connectivity) -> str:
         return text
     used = _used(change, live)
     if not change.effective:
-        text += "" if change.subject.startswith("namespace:") else ", once there is somebody who can use it"
+        text += "" if change.subject.startswith(NAMESPACE) else ", once there is somebody who can use it"
     elif used:
         text += f" ({used})"
     if change.uncompensated:

@@ -76,6 +76,15 @@ def ports_out(ports: PortSet) -> list[dict[str, Any]]:
     return found
 
 
+def ports_written(ports: PortSet) -> list[dict[str, Any]]:
+    """Ports as a NetworkPolicy can say them; [] for none. A name that means some numbers only cannot be said."""
+    if not ports.numbered and not ports.named:
+        return []
+    return [
+        one for one in ports_out(ports) or [{"protocol": protocol} for protocol in PROTOCOLS] if "numbers" not in one
+    ]
+
+
 def _numbers(numbered: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for protocol, first, last in spans(numbered):
