@@ -12,11 +12,11 @@ from posture.kinds import BY_NAME
 from posture.model import Through
 
 from .addresses import EVERYWHERE
-from .connectivity import Profile
+from .connectivity import Profile, Space
 from .endpoints import Endpoint
 from .policies import Block, Direction, Pods, Policy, Rule
 from .portset import PortSet, port_set
-from .regions import ALL, ANYONE, Piece, gathered, overlap, subtracted, term_of
+from .regions import ALL, ANYONE, IntricateError, Piece, gathered, overlap, subtracted, term_of
 
 HOST_NETWORK = "HostNetwork"
 """The kind of `through` of pods in the network of their node, of which no policy speaks."""
@@ -117,3 +117,26 @@ def regions(rule: Rule, policy: Policy, direction: Direction, one: Endpoint | No
                 yield Piece(ALL, peer.ranges, by_number, through)
         else:
             yield Piece(peer, EVERYWHERE, by_number, through)
+
+
+def pieces_of(space: Space, one: Endpoint, direction: Direction, *, present: bool = True) -> list[Piece]:
+    """What a class is allowed in a namespace; nothing where that is more than can be compared."""
+    return _known(space, one, direction, present=present) or []
+
+
+def is_intricate(space: Space, one: Endpoint, direction: Direction, *, present: bool = True) -> bool:
+    """Whether what a class is allowed is more than can be compared."""
+    return _known(space, one, direction, present=present) is None
+
+
+def _known(space: Space, one: Endpoint, direction: Direction, *, present: bool) -> list[Piece] | None:
+    """What a class is allowed, worked out once; None where it takes too many pieces."""
+    profile = space.profile(one, direction)
+    place = "allowed", id(profile), one.named if direction == "ingress" else (), present, one.node
+    if place not in space.memo:
+        try:
+            space.memo[place] = allowed(profile, one, present=present)
+        except IntricateError:
+            space.memo[place] = None
+    found: list[Piece] | None = space.memo[place]
+    return found

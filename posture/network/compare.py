@@ -16,17 +16,17 @@ from posture.layer import differing
 from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Snapshot, Through, Unknown, differences
 
 from .addresses import EVERYWHERE
-from .allowed import HOST_NETWORK, NON_ISOLATED, allowed, through_of
+from .allowed import HOST_NETWORK, NON_ISOLATED, is_intricate, pieces_of, through_of
 from .balance import weighed
-from .connectivity import POLICIES, Connectivity, Profile, Space, places_of
+from .connectivity import Connectivity, Profile, Space, places_of
 from .effect import ends
 from .endpoints import NAMESPACE, Endpoint, key_of
 from .evaluate import NAMESPACES, Move, Seat, empty, like, moves, seeing, users
 from .gaps import doubt, named, unreadable
 from .opaque import OPAQUE
-from .policies import DIRECTIONS, Direction
+from .policies import DIRECTIONS, NETWORK_POLICIES, Direction
 from .portset import PortSet
-from .regions import IntricateError, Piece, Term, Workload, gathered, has, plain, resolved, subtracted, within
+from .regions import Piece, Term, Workload, gathered, has, plain, resolved, subtracted, within
 from .units import unit_of
 
 NAME = "network"
@@ -169,14 +169,14 @@ class Gains:
             return
         present = {(direction, piece.through) for one in space.classes for direction in DIRECTIONS
                    if not one.node for piece in self._gained(space, one, direction)}  # fmt: skip
-        known: list[tuple[Direction, Piece]] = []
+        known: set[tuple[Direction, Piece]] = set()
         for one, selector in _representatives(space, before):
             for direction in DIRECTIONS:
                 for piece in self._gained(space, one, direction, present=False):
                     if before is None and piece.through.kind == NON_ISOLATED:
                         continue  # nobody opened what was never closed: its workloads will say so when there are some
                     if (direction, piece.through) not in present and (direction, piece) not in known:
-                        known.append((direction, piece))
+                        known.add((direction, piece))
                         yield direction, piece, selector
 
     # What -----------------------------------------------------------------------------------------------------------
@@ -234,10 +234,11 @@ class Gains:
         )
         if not alike and present:
             self._doubt(one, profile, sides, now)
-            intricate = [side for side, other in (*sides, (space, one)) if is_intricate(side, other, direction)]
-            if intricate:
-                self._give_up(one, direction)
-                return []
+        if not alike and any(
+            is_intricate(side, other, direction, present=present) for side, other in (*sides, (space, one))
+        ):
+            self._give_up(one, direction)
+            return []
         was = [] if alike else [
             piece for side, other in sides
             for piece in resolved(pieces_of(side, other, direction, present=present), self._labels_before)
@@ -266,9 +267,10 @@ class Gains:
 
     def _give_up(self, one: Endpoint, direction: Direction) -> None:
         """Say that two sets of policies are too intricate to be compared: nobody knows what was gained."""
-        text = f"the policies for {direction} of {one.workload} differ, and are too intricate to be compared"
-        gap = Gap(POLICIES[0], one.namespace, "failed", text)
-        self.unknown.append(Unknown(NAME, one.workload, one.namespace, Through("", "", ""), gap))
+        subject = one.workload or f"{NAMESPACE}{one.namespace}"
+        text = f"the policies for {direction} of {subject} differ, and are too intricate to be compared"
+        gap = Gap(NETWORK_POLICIES, one.namespace, "failed", text)
+        self.unknown.append(Unknown(NAME, subject, one.namespace, Through("", "", ""), gap))
 
     def _labels_now(self, name: str) -> Mapping[str, str] | None:
         space = self.live.spaces.get(name)
@@ -365,25 +367,6 @@ def way(
 
 def _says(space: Space) -> tuple[str, ...]:
     return tuple(sorted(repr(policy[1:]) for policy in space.policies))
-
-
-def pieces_of(space: Space, one: Endpoint, direction: Direction, *, present: bool = True) -> list[Piece]:
-    """What a class is allowed in a namespace, worked out once."""
-    profile = space.profile(one, direction)
-    place = "allowed", id(profile), one.named if direction == "ingress" else (), present, one.node
-    if place not in space.memo:
-        try:
-            space.memo[place] = allowed(profile, one, present=present)
-        except IntricateError:
-            space.memo[place] = None
-    found: list[Piece] | None = space.memo[place]
-    return [] if found is None else found
-
-
-def is_intricate(space: Space, one: Endpoint, direction: Direction) -> bool:
-    """Whether what a class is allowed is more than can be compared."""
-    place = "allowed", id(space.profile(one, direction)), one.named if direction == "ingress" else (), True, one.node
-    return not pieces_of(space, one, direction) and space.memo[place] is None
 
 
 def held(pieces: Iterable[Piece], seats: Iterable[Seat], direction: Direction) -> dict[Through, int]:

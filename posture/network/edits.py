@@ -12,8 +12,7 @@ from posture.model import Change, Changed, Content, Key, Snapshot
 from posture.selectors import matches
 
 from . import addresses
-from .allowed import NON_ISOLATED, regions, through_of
-from .compare import pieces_of
+from .allowed import NON_ISOLATED, pieces_of, regions, through_of
 from .connectivity import Connectivity
 from .endpoints import NAME_LABEL, PODS, WORKLOADS, namespace_of, template_of, workload_of
 from .evaluate import NAMESPACES
@@ -88,11 +87,9 @@ def _narrower(
         if "action" not in rule:
             if written := ports_written(left):
                 yield {**alone, "ports": written}
-            block = _excepted(peer, pieces)
-            if block is not None:
-                yield {**alone, field: [{"ipBlock": block}]} | (
-                    {"ports": ports_written(hit)} if alone.get("ports") else {}
-                )
+            block, written = _excepted(peer, pieces), ports_written(hit)
+            if block is not None and written:  # none would be every port
+                yield {**alone, field: [{"ipBlock": block}]} | ({"ports": written} if alone.get("ports") else {})
     if kept == [None]:
         yield dict(rule)
     elif kept:

@@ -13,8 +13,8 @@ from typing import Any
 
 from posture.model import Change, Check, Hit, Through
 
-from .allowed import NON_ISOLATED, through_of
-from .compare import NAME, Where, pieces_of, way
+from .allowed import NON_ISOLATED, pieces_of, through_of
+from .compare import NAME, Where, way
 from .conditions import Asked, Condition, condition, pattern
 from .connectivity import Connectivity, Space, selects
 from .endpoints import NAMESPACE, PODS, WORKLOADS, Endpoint
@@ -94,7 +94,7 @@ class Matcher:
         far = [any(one.far for one in each.conditions) for each in rules]
         self._tables = [_Table(each for each, its in zip(rules, far, strict=True) if its == side)
                         for side in (False, True)]  # fmt: skip
-        self._known: dict[int, tuple[Space, list[Hit]]] = {}
+        self._known: dict[str, tuple[Space, list[Hit]]] = {}
 
     def holding(
         self, result: Connectivity, space: Space, through: Through, parts: _Parts
@@ -122,11 +122,11 @@ class Matcher:
         """
         near, far = self._tables
         held = _held(space)
-        known = self._known.get(id(space))
+        known = self._known.get(space.name)
         if known is None or known[0] is not space:
             place = f"{NAMESPACE}{space.name}", space.name
             policies = [Hit(check.id, *place, through_of(one)) for check, one in self.of_policies(result, space)]
-            known = self._known[id(space)] = space, [*_hits(near, result, space, held), *policies]
+            known = self._known[space.name] = space, [*_hits(near, result, space, held), *policies]
         return [*known[1], *_hits(far, result, space, held)]
 
 

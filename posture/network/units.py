@@ -22,7 +22,7 @@ from .endpoints import NAME_LABEL
 from .policies import Direction, Unsure
 from .ports import LAST, PROTOCOLS, span, spans
 from .portset import EVERY_PORT, PortSet, with_names
-from .regions import Piece, Term, Who, Workload, from_selectors, gathered, selector_of, subtracted
+from .regions import Piece, Who, Workload, from_selectors, gathered, selector_of, subtracted
 
 
 def unit_of(piece: Piece, direction: Direction, pods: Mapping[str, Any] | None = None, *, latent: bool = False) -> Unit:
@@ -215,6 +215,3 @@ def permissions(given: Iterable[Unit]) -> Iterator[dict[str, str]]:
         if "podSelector" in unit:
             found["pods"] = shown(unit["podSelector"]) or "every pod"
         yield found
-
-
-__all__ = ["Term", "beyond", "peer_shown", "permissions", "piece_of", "ports_shown", "shown", "unit_of"]
