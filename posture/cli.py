@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "who-can": ("who_can:who_can", "List everyone who may do something, and through what."),
     "baseline": ("baseline:baseline", "Approve, show, export and validate what is agreed."),
     "findings": ("findings:findings", "List, show and decide about findings."),
+    "exceptions": (
+        "exceptions:exceptions",
+        "List and show what takes a subject out of a policy, and whether it is needed.",
+    ),
     "owners": ("owners:owners", "Try out who owns what, and why."),
     "report": ("report:report", "Write a report for tickets and other tools."),
     "snapshots": ("snapshots:snapshots", "List the snapshots that are stored."),

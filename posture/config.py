@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from posture import files
 from posture.errors import UsageError
@@ -28,6 +29,11 @@ class Config:
     new_namespaces: Literal["like-peers", "review"] = "like-peers"
     peer_labels: tuple[str, ...] = PEER_LABELS
     pods_by_ip: Literal["yes", "no", "unknown", "detect"] = "detect"
+    pod_security: Mapping[str, Any] | None = None
+    """What the API server's PodSecurityConfiguration holds; None where nobody says."""
+    annotations: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The annotations that say who owns an exception, and so on."""
+    register: Path | None = None
     document_bytes: int = DOCUMENT_BYTES
     nodes: int = NODES
 
@@ -55,7 +61,7 @@ def load(path: Path | None = None) -> Config:
             raise UsageError(f"there is no configuration file {path}", "check --config and POSTURE_CONFIG")
         return Config()
     given = files.read(path, "posture", "config.schema.json").value or {}
-    limits = given.get("limits") or {}
+    limits, exceptions = given.get("limits") or {}, given.get("exceptions") or {}
     by_ip = given.get("podsByIp", "detect")
 
     def beside(name: str) -> Path:
@@ -69,6 +75,9 @@ def load(path: Path | None = None) -> Config:
         new_namespaces=given.get("newNamespaces", "like-peers"),
         peer_labels=tuple(given.get("peerLabels", PEER_LABELS)),
         pods_by_ip=_SPOKEN.get(by_ip, by_ip),
+        pod_security=given.get("podSecurity"),
+        annotations=exceptions.get("annotations") or {},
+        register=beside(exceptions["register"]) if "register" in exceptions else None,
         document_bytes=limits.get("documentBytes", DOCUMENT_BYTES),
         nodes=limits.get("nodes", NODES),
     )

@@ -86,6 +86,9 @@ class Domain(Protocol):
     def gaps(self, snapshot: Snapshot) -> Iterable[Gap]:
         """What was read and cannot be evaluated."""
 
+    def until(self, result: Any) -> str:
+        """When the same objects will mean something else (RFC 3339); "" where time is no matter."""
+
     def settle(self, snapshot: Snapshot, changed: Iterable[Changed]) -> tuple[Changed, ...]:
         """Changes, and what the cluster's own controllers would do about them."""
 

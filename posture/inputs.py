@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import posture
-from posture import files, owners, reading, resources
+from posture import cel, files, owners, reading, resources
 from posture.config import Config
 from posture.drift.agreed import Bound, Objects
 from posture.errors import FileError, UsageError
-from posture.kinds import BY_KIND, malformed, project
+from posture.kinds import BY_KIND, key_of, kind_of, malformed, project
 from posture.model import INCOMPLETE, Check, Content, Key, Snapshot, Version
 from posture.pipeline import DOMAINS, Rules, domain_of
-from posture.text import listed, visible
+from posture.text import listed, parse_time, visible
 
 _FOR = re.compile(rb"""(?:^|[\s{,]|\xef\xbb\xbf)["']?for["']?\s*:""")
 
@@ -41,11 +41,11 @@ class Inputs:
     def digest(self) -> str:
         """A hash over posture's version, the settings that matter and every file's bytes."""
         config = self.config
+        said = config.pods_by_ip, config.pod_security, config.annotations, cel.installed()
         hasher = hashlib.blake2b(
-            repr((posture.__version__, config.new_namespaces, config.peer_labels, config.pods_by_ip)).encode(),
-            digest_size=16,
+            repr((posture.__version__, config.new_namespaces, config.peer_labels, said)).encode(), digest_size=16
         )
-        for item in (*self._check_files, *self._baseline_files, *([config.owners] if config.owners else [])):
+        for item in (*self._check_files, *self._baseline_files, *filter(None, (config.owners, config.register))):
             hasher.update(f"\0{item}\0".encode("utf-8", "surrogateescape"))
             hasher.update(files.data(item))
         return hasher.hexdigest()
@@ -80,10 +80,16 @@ class Inputs:
         """What people wrote, for a judgement."""
         return Rules(self.checks, self.owners, self.settings)
 
-    @property
-    def settings(self) -> dict[str, str]:
-        """What people say of a cluster that its objects do not."""
-        return {"podsByIp": self.config.pods_by_ip}
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What is given beside a cluster's objects: what people say of it, and who evaluates expressions.
+
+        Raises FileError for a register that is wrong.
+        """
+        config = self.config
+        exceptions = {"annotations": config.annotations, "register": read_register(config.register)}
+        given = {"podsByIp": config.pods_by_ip, "exceptions": exceptions, "cel": cel.evaluator()}
+        return given | ({} if config.pod_security is None else {"podSecurity": config.pod_security})
 
     @cached_property
     def bounds(self) -> tuple[Bound, ...]:
@@ -180,6 +186,22 @@ def read_owners(path: Path) -> owners.Owners:
     return owners.Owners(tuple(rules), labels, given.get("platform", "platform"))
 
 
+def read_register(path: Path | None) -> list[dict[str, str]]:
+    """The rows of a register of exceptions. Raises FileError."""
+    if path is None:
+        return []
+    written = files.read(path, "posture", "register.schema.json")
+    rows: list[dict[str, str]] = written.value["exceptions"]
+    for number, row in enumerate(rows):
+        try:
+            parse_time(row.get("expires", "2000-01-01"))
+        except ValueError as error:
+            raise written.error(
+                ["exceptions", number, "expires"], f"{row['expires']} is no date", "write 2027-01-31"
+            ) from error
+    return rows
+
+
 APPLIED = "objects are manifests as kubectl apply takes them"
 
 
@@ -190,7 +212,7 @@ def read_bound(path: Path | Traversable) -> Bound:
     written = files.read(path, "posture.baselines", "baseline.schema.json")
     objects: list[tuple[Key, Content]] = []
     for number, raw in enumerate(written.value["objects"]):
-        kind = BY_KIND.get((raw["apiVersion"].rpartition("/")[0], raw["kind"]))
+        kind = kind_of(raw["apiVersion"].rpartition("/")[0], raw["kind"])
         if kind is None:
             raise written.error(["objects", number, "kind"], f"{raw['kind']} is no kind that posture reads", APPLIED)
         try:
@@ -201,8 +223,7 @@ def read_bound(path: Path | Traversable) -> Bound:
             wrong = "a field has not the type that the API requires"
         if wrong:
             raise written.error(["objects", number], wrong, APPLIED)
-        key = Key(kind.name, given["metadata"].get("namespace", ""), given["metadata"]["name"])
-        objects.append((key, content))
+        objects.append((key_of(kind, given), content))
     return Bound(written.name, written.value["for"].get("namespaceSelector"), tuple(objects))
 
 

@@ -3,7 +3,8 @@
 Namespaces come first (a namespace that is missing later relists them once); bindings before the roles they refer to,
 so that a role made in between is never called missing; routes before gateways, and both before the services they lead
 to, for the same reason; pods before the policies that protect them, so that a policy made together with its pod is
-never overlooked. Secrets and ConfigMaps are not here: they are never read.
+never overlooked. Secrets are not here: they are never read. Of ConfigMaps only those are that say how an admission
+engine behaves.
 
 Custom resources are read where they are served, in the first of `versions` that is.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from posture.model import Content, Key
 
@@ -23,6 +24,11 @@ _POLICY = "policy.networking.k8s.io"
 
 API_RESOURCES = "apiresources"
 """Not a kind of the API: one object for each resource that discovery names, `deployments.apps`, with its scope."""
+
+API_SERVER_FLAGS = "apiserverflags"
+"""Not a kind of the API: one object for each flag of the API server that bears on admission, `{"value": text}` as the
+server prints it. There are none where the server does not show its flags.
+"""
 
 # Rewritten by controllers or clients without a change of meaning, large, or holding a whole former object.
 _DROPPED_ANNOTATIONS = frozenset(
@@ -38,6 +44,13 @@ _DROPPED_ANNOTATIONS = frozenset(
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 
+class Digest(NamedTuple):
+    """What is kept of an object, made by `of`; `restored` makes of that an object of which the same is kept."""
+
+    of: Callable[[Mapping[str, Any]], Content]
+    restored: Callable[[Content], Content]
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind: how the API names it and which fields are kept beside labels, annotations and owner references.
@@ -45,7 +58,9 @@ class Kind:
     `keep` are paths below the object. `pod_spec` is the path of a pod specification, whose literal environment
     values are never kept. `controlled` objects that one of a kind with a pod template controls keep their owner only:
     what they run is its template. Kinds that are not `modelled` are read so that their changes are seen; what they
-    mean is not known. `also` are resources of the group that take a permission too, for whoever reads the kind.
+    mean is not known. `also` are resources of the group that take a permission too, for whoever reads the kind. Of a
+    kind with `named` only objects of these names are read. The resource `*` stands for every kind of a group: its
+    objects are held together, each named `Kind/name`. `digest` makes all that is kept of an object instead.
     """
 
     group: str
@@ -58,6 +73,8 @@ class Kind:
     versions: tuple[str, ...] = ("v1",)
     modelled: bool = True
     also: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    digest: Digest | None = None
 
     @property
     def custom(self) -> bool:
@@ -68,6 +85,31 @@ class Kind:
     def name(self) -> str:
         """The GroupResource as Kubernetes prints it: `roles.rbac.authorization.k8s.io`, `pods`."""
         return f"{self.resource}.{self.group}" if self.group else self.resource
+
+
+def _readiness(raw: Mapping[str, Any]) -> Content:
+    """Whether a slice has an endpoint that is ready: the same object while pods come and go.
+
+    Shape: `{"service": name, "ports": [{"name", "port", "protocol"}], "ready": bool}`; without a number a port is every
+    port. An endpoint that says nothing of it is ready (EndpointConditions in k8s.io/api discovery/v1).
+    """
+    ports = ({"name": one.get("name") or "", "protocol": one.get("protocol") or "TCP"}
+             | ({"port": one["port"]} if one.get("port") else {}) for one in raw.get("ports") or ())  # fmt: skip
+    return {
+        "service": (raw["metadata"].get("labels") or {}).get("kubernetes.io/service-name", ""),
+        "ports": sorted(ports, key=lambda one: (one["name"], one["protocol"], one.get("port", 0))),
+        "ready": any((one.get("conditions") or {}).get("ready") is not False for one in raw.get("endpoints") or ()),
+    }
+
+
+def _slice(content: Content) -> Content:
+    """A slice with one endpoint, at an address that is nobody's (RFC 5737)."""
+    return {
+        "labels": {"kubernetes.io/service-name": content["service"]},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": content["ready"]}}],
+        "ports": content["ports"],
+    }
 
 
 def _not_modelled(
@@ -98,6 +140,44 @@ _NOT_MODELLED = (
     _not_modelled("crd.antrea.io", "networkpolicies", "NetworkPolicy", True, "v1beta1"),
     _not_modelled("crd.antrea.io", "clusternetworkpolicies", "ClusterNetworkPolicy", False, "v1beta1"),
     _not_modelled("k8s.cni.cncf.io", "multi-networkpolicies", "MultiNetworkPolicy", True, "v1beta2", "v1beta1"),
+)  # fmt: skip
+
+KYVERNO, KYVERNO_CEL = "kyverno.io", "policies.kyverno.io"
+CONSTRAINTS = "constraints.gatekeeper.sh"
+_CEL_POLICIES = ("ValidatingPolicy", "ImageValidatingPolicy", "MutatingPolicy")
+_V1 = ("v1", "v1beta1", "v1alpha1")
+_KUBEWARDEN = ("ClusterAdmissionPolicy", "ClusterAdmissionPolicyGroup")
+
+# What refuses requests, exceptions before what they are from: one made together with its policy is never missed.
+_ENGINES = (
+    Kind(KYVERNO_CEL, "policyexceptions", "PolicyException", True, ("spec",), versions=_V1),
+    Kind(KYVERNO, "policyexceptions", "PolicyException", True, ("spec",), versions=("v2", "v2beta1")),
+    *(
+        Kind(KYVERNO_CEL, f"{scope}{kind.lower().removesuffix('y')}ies", f"{scope.capitalize()}{kind}", bool(scope),
+             ("spec",), versions=_V1)
+        for kind in _CEL_POLICIES for scope in ("", "namespaced")
+    ),
+    Kind(KYVERNO, "clusterpolicies", "ClusterPolicy", False, ("spec",), versions=("v1", "v2beta1")),
+    Kind(KYVERNO, "policies", "Policy", True, ("spec",), versions=("v1", "v2beta1")),
+    Kind("", "configmaps", "ConfigMap", True, ("data",), named=("kyverno", "config-policy-controller")),
+    Kind("config.gatekeeper.sh", "configs", "Config", True, ("spec",), versions=("v1alpha1",)),
+    Kind(CONSTRAINTS, "*", "*", False, ("kind", "spec"), versions=("v1beta1", "v1alpha1")),
+    Kind("templates.gatekeeper.sh", "constrainttemplates", "ConstraintTemplate", False,
+         ("spec", "status.created"), versions=("v1", "v1beta1")),
+    Kind("expansion.gatekeeper.sh", "expansiontemplate", "ExpansionTemplate", False, ("spec",),
+         versions=("v1beta1", "v1alpha1")),
+    Kind("security.openshift.io", "securitycontextconstraints", "SecurityContextConstraints", False,
+         ("allowHostDirVolumePlugin", "allowHostIPC", "allowHostNetwork", "allowHostPID", "allowHostPorts",
+          "allowPrivilegeEscalation", "allowPrivilegedContainer", "allowedCapabilities", "allowedFlexVolumes",
+          "allowedUnsafeSysctls", "defaultAddCapabilities", "defaultAllowPrivilegeEscalation", "forbiddenSysctls",
+          "fsGroup", "groups", "priority", "readOnlyRootFilesystem", "requiredDropCapabilities", "runAsUser",
+          "seLinuxContext", "seccompProfiles", "supplementalGroups", "userNamespaceLevel", "users", "volumes")),
+    Kind("policy.sigstore.dev", "clusterimagepolicies", "ClusterImagePolicy", False, ("spec",),
+         versions=("v1beta1", "v1alpha1")),
+    *(_not_modelled("policies.kubewarden.io", f"{kind.lower().removesuffix('y')}{'ies' if kind.endswith('y') else 's'}",
+                    kind, kind not in _KUBEWARDEN, "v1", keep=("spec", "status.policyStatus"))
+      for kind in (*_KUBEWARDEN, "AdmissionPolicy", "AdmissionPolicyGroup")),
+    _not_modelled("config.ratify.deislabs.io", "policies", "Policy", False, "v1beta1"),
 )  # fmt: skip
 
 KINDS: tuple[Kind, ...] = (
@@ -137,6 +217,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(_GATEWAY, "udproutes", "UDPRoute", True, ("spec",), versions=("v1", "v1alpha2")),
     Kind(_GATEWAY, "gateways", "Gateway", True, ("spec",), versions=("v1", "v1beta1")),
     Kind("", "services", "Service", True, ("spec", "status.loadBalancer")),
+    Kind("discovery.k8s.io", "endpointslices", "EndpointSlice", True, (), digest=Digest(_readiness, _slice)),
     Kind("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, ("spec",)),
     Kind(_POLICY, "clusternetworkpolicies", "ClusterNetworkPolicy", False, ("spec",), versions=("v1alpha2",)),
     Kind(_POLICY, "adminnetworkpolicies", "AdminNetworkPolicy", False, ("spec",), versions=("v1alpha1",)),
@@ -164,9 +245,40 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False, ("webhooks",)),
     Kind(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False, ("webhooks",)),
+    *_ENGINES,
 )
 BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 BY_KIND: Mapping[tuple[str, str], Kind] = {(kind.group, kind.kind): kind for kind in KINDS}
+
+
+def kind_of(group: str, kind: str) -> Kind | None:
+    """The kind of an object that names itself so; None where its objects are not read."""
+    return BY_KIND.get((group, kind)) or BY_KIND.get((group, "*"))
+
+
+def key_of(kind: Kind, raw: Mapping[str, Any]) -> Key:
+    """What names an object that has been read."""
+    metadata = raw["metadata"]
+    name = f"{raw['kind']}/{metadata['name']}" if kind.kind == "*" else metadata["name"]
+    return Key(kind.name, metadata.get("namespace") or "", name)
+
+
+class Called(NamedTuple):
+    """An object as kubectl takes it: the GroupResource, the kind, the name."""
+
+    resource: str
+    kind: str
+    name: str
+
+
+def called(key: Key) -> Called:
+    """How kubectl calls an object. (Gatekeeper names the resource of a constraint by its kind in lower case.)"""
+    kind = BY_NAME.get(key.resource)
+    if kind is None or kind.kind != "*":
+        return Called(key.resource, kind.kind if kind else "", key.name)
+    own, _, name = key.name.partition("/")
+    return Called(f"{own.lower()}.{kind.group}", own, name)
+
 
 CLUSTER_SCOPED: frozenset[str] = frozenset(
     {
@@ -285,6 +397,8 @@ def project(kind: Kind, raw: Mapping[str, Any]) -> Content:
     Shape: `{"labels": {…}, "annotations": {…}, "ownerReferences": [{apiVersion, kind, name, controller}], …}` with
     the kept fields at their places below the root; empty fields are left out, since absent and empty are equal.
     """
+    if kind.digest:
+        return kind.digest.of(raw)
     metadata = raw.get("metadata") or {}
     content: dict[str, Any] = {}
     if labels := metadata.get("labels"):
@@ -325,7 +439,9 @@ def manifest(key: Key, content: Content, absent: Iterable[tuple[str, ...]] = ())
     `absent` are paths that it must not hold: null, since what a manifest does not name stays as it is.
     """
     kind = BY_NAME[key.resource]
-    metadata: dict[str, Any] = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
+    _, which, name = called(key)
+    content = kind.digest.restored(content) if kind.digest else content
+    metadata: dict[str, Any] = {"name": name} | ({"namespace": key.namespace} if key.namespace else {})
     metadata |= {field: content[field] for field in ("labels", "annotations") if field in content}
     version = f"{kind.group}/{kind.versions[0]}" if kind.group else kind.versions[0]
     rest = {
@@ -343,7 +459,7 @@ def manifest(key: Key, content: Content, absent: Iterable[tuple[str, ...]] = ())
             metadata[field] = {**metadata.get(field, {}), below[0]: None}
         else:
             rest[field] = None
-    return {"apiVersion": version, "kind": kind.kind, "metadata": metadata, **rest}
+    return {"apiVersion": version, "kind": which, "metadata": metadata, **rest}
 
 
 def _strings(value: Any) -> bool:

@@ -147,7 +147,7 @@ class Snapshot:
 
     `contents` maps a digest to the projected object; a store reads it on demand, so that a snapshot holds the index
     of a cluster and never its objects. `assumed` says in words what was filled in rather than read, `settings` what
-    people say of the cluster that its objects do not.
+    is given beside the objects: what people say of the cluster, the time (`now`), who evaluates expressions (`cel`).
     """
 
     cluster: str
@@ -156,7 +156,7 @@ class Snapshot:
     gaps: tuple[Gap, ...] = ()
     version: Version | None = None
     assumed: tuple[str, ...] = ()
-    settings: Mapping[str, str] = field(default_factory=dict, compare=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
     derived: dict[str, dict[Any, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def objects(self, resource: str) -> Iterator[tuple[Key, Content]]:

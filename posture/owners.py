@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import NamedTuple
 
-from posture.kinds import BY_NAME
+from posture.kinds import called
 from posture.model import CLUSTER_SCOPE, Cause, Change, Content, Key, Owner, Snapshot
 
 _NAMESPACED = frozenset({"serviceaccount", "workload", "namespace"})
@@ -99,9 +99,9 @@ class Owners:
         """The last rule that matches."""
         content = snapshot.get(Key("namespaces", "", namespace)) or {}
         labels: Mapping[str, str] = content.get("labels") or {}
-        kind = BY_NAME[asked.key.resource].kind if asked.key and asked.key.resource in BY_NAME else ""
+        _, kind, name = called(asked.key) if asked.key else ("", "", "")
         given = {
-            "domain": asked.domain, "namespace": namespace, "kind": kind, "name": asked.key.name if asked.key else "",
+            "domain": asked.domain, "namespace": namespace, "kind": kind, "name": name,
             "subject": asked.subject, "origin": source.name if source else "",
         }  # fmt: skip
         for rule in reversed(self.rules):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from posture import network, owners, rbac
+from posture import admission, network, owners, rbac
 from posture.domain import Domain
 from posture.drift.agreed import NAMESPACES, Agreed, Place, Yardstick
 from posture.drift.causes import Investigation
@@ -29,7 +29,7 @@ from posture.model import (
     Version,
 )
 
-DOMAINS: tuple[Domain, ...] = (cast("Domain", rbac), cast("Domain", network))
+DOMAINS: tuple[Domain, ...] = (cast("Domain", rbac), cast("Domain", network), cast("Domain", admission))
 type Shipped = Callable[[Version | None], Iterable[tuple[Key, Content]]]
 """The default objects of a Kubernetes minor; of the newest known one for None."""
 JUDGED = tuple(dict.fromkeys((NAMESPACES, API_RESOURCES, *(kind for domain in DOMAINS for kind in domain.READS))))
@@ -39,11 +39,11 @@ NAMESPACED = frozenset(kind.name for kind in KINDS if kind.namespaced)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What people wrote: checks, who owns what, and what they say of a cluster that its objects do not."""
+    """What people wrote: checks, who owns what, and what is given beside the objects (`Snapshot.settings`)."""
 
     checks: Sequence[Check]
     owners: owners.Owners
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def applying(self, snapshot: Snapshot) -> list[Check]:
         """The checks that are meant for a cluster of this version."""
@@ -68,6 +68,8 @@ class Judgement:
     standing: list[Place] = field(default_factory=list)
     unknown: list[Unknown] = field(default_factory=list)
     live: dict[str, Any] = field(default_factory=dict)
+    until: str = ""
+    """When the same objects will mean something else (RFC 3339); "" where time is no matter."""
 
 
 def domain_of(name: str) -> Domain:
@@ -83,7 +85,8 @@ def beyond(domain: str, given: Any, recorded: Any) -> Any:
 def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, now: str) -> Judgement:
     """What is possible in a snapshot that was not agreed, and what that makes of the findings that are known."""
     checks = {check.id: check for check in rules.applying(snapshot)}
-    snapshot = replace(snapshot, settings=rules.settings)
+    settings = {**rules.settings, "now": now}
+    snapshot = replace(snapshot, settings=settings)
     drafts: list[Finding] = []
     judgement = Judgement(Outcome())
     yardsticks: dict[str, Yardstick] = {}
@@ -99,6 +102,7 @@ def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, no
         judgement.standing += yardstick.standing(live, gains)
         judgement.unknown += unknown
         judgement.live[domain.NAME] = live
+        judgement.until = min(filter(None, (judgement.until, domain.until(live))), default="")
         yardsticks[domain.NAME] = yardstick
 
     def doubt(finding: Finding) -> Gap | None:

@@ -12,13 +12,13 @@ from posture.drift.agreed import Agreed
 from posture.drift.lifecycle import Event, Outcome
 from posture.errors import UsageError
 from posture.inputs import Inputs
-from posture.kinds import API_RESOURCES
+from posture.kinds import BY_NAME
 from posture.model import INCOMPLETE, Gap, Snapshot, Version, differences, fingerprint
 from posture.pipeline import DOMAINS, JUDGED, History, judge
 from posture.store import Store, baselines, decisions, findings, snapshots
 from posture.store.baselines import Approved
 from posture.store.snapshots import Commit, Contents, Stored
-from posture.text import visible
+from posture.text import parse_time, visible
 
 LOCAL = "local"
 
@@ -80,13 +80,13 @@ def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scan
         source.facts.problems.append(
             Problem(store.path, "its findings are not what was written; all is judged anew: run `posture db verify`")
         )
-    changed = not intact or not _unchanged(before, snapshot, digest)
+    changed = not intact or not _unchanged(before, snapshot, digest, request.time)
     if changed:
         outcome, summary = _judged(store, snapshot, approved, inputs, request.time, last)
     else:
         assert before.revision is not None
         outcome, summary = _expired(store, cluster, request.time, last), Counter(before.revision.summary)
-    summary["objects"] = sum(len(found) for resource, found in snapshot.index.items() if resource != API_RESOURCES)
+    summary["objects"] = sum(len(found) for resource, found in snapshot.index.items() if resource in BY_NAME)
     name = request.cluster or source.facts.name or cluster
     commit = Commit(request.time, source.title, name, not any(map(is_missing, snapshot.gaps)), digest, summary)
     with store.transaction() as connection:
@@ -121,6 +121,8 @@ def _judged(
     doubts = [*judgement.outcome.doubts.values(), *(one.gap for one in judgement.unknown)]
     unknown = sum(gap.reason != "not modelled" for gap in doubts)
     counts = Counter(standing=len(judgement.standing), unknown=unknown, unevaluated=len(doubts) - unknown)
+    if judgement.until:
+        counts["until"] = int(parse_time(judgement.until).timestamp())
     return judgement.outcome, counts
 
 
@@ -181,12 +183,14 @@ def _refuse_taken_name(store: Store, cluster: str, name: str) -> None:
         )
 
 
-def _unchanged(before: Stored, after: Snapshot, digest: str) -> bool:
+def _unchanged(before: Stored, after: Snapshot, digest: str, now: str) -> bool:
     """Whether all that is judged is as it was; what differs in other kinds is stored, and nothing evaluated."""
     old = before.snapshot
+    until = before.revision.summary.get("until") if before.revision else None
     return (
         before.revision is not None
         and before.revision.inputs == digest
+        and (not until or parse_time(now).timestamp() < until)
         and (old.gaps, old.version, old.assumed) == (after.gaps, after.version, after.assumed)
         and next(differences(old.index, after.index, JUDGED), None) is None
     )

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
@@ -14,6 +14,11 @@ import orjson
 type Outcome = Literal["true", "false", "text", "null", "other", "error", "unknown"]
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FIELD = r"\s*\.\s*\??\s*[A-Za-z_][A-Za-z0-9_]*(?![A-Za-z0-9_]|\s*\()"
+"""A field is looked at: no index, no comparison, and no macro that walks through all of them."""
+_HARMLESS = re.compile(r"\b(?:object|oldObject)\s*[!=]=\s*null\b|\bhas\(\s*(?:object|oldObject)\s*\.\s*metadata\s*\)")
+_DYNAMIC = re.compile(rf"\b(?:object|oldObject|request|metadata)\b(?!{_FIELD})")
+_REQUEST = re.compile(rf"\brequest\b(?!{_FIELD})")
 
 
 class Answer(NamedTuple):
@@ -101,3 +106,59 @@ class Missing:
 def unknown(program: Program, why: str) -> tuple[Answer, ...]:
     """An answer for each expression of a program that was not evaluated."""
     return tuple(Answer("unknown", why) for _ in program.expressions)
+
+
+# What expressions may depend on -------------------------------------------------------------------------------------
+
+
+@lru_cache(4096)
+def about_namespace(program: Program) -> bool:
+    """Whether an answer may depend on the namespace of the request: False only where it is sure that none does.
+
+    The namespace is in `request.namespace`, `object.metadata.namespace` and `namespaceObject`. Not for requests whose
+    object is a namespace itself.
+    """
+    if not _names(program).isdisjoint({"namespace", "namespaceObject", "authorizer"}):
+        return True
+    whole: list[str] = []  # variables that are the object itself, as templates of Gatekeeper have one
+    for name, text in program.variables:
+        rest = _without_whole(text, whole)
+        if _dynamic(rest, whole):
+            return True
+        if rest != text:
+            whole.append(name)
+    return any(_dynamic(text, whole) for text in program.expressions)
+
+
+@lru_cache(4096)
+def about_user(program: Program) -> bool:
+    """Whether an answer may depend on who asks: False only where it is sure that none does."""
+    if not _names(program).isdisjoint({"userInfo", "authorizer"}):
+        return True
+    return any(_REQUEST.search(text) for text in (*program.expressions, *(text for _, text in program.variables)))
+
+
+def _names(program: Program) -> set[str]:
+    """Its words as fields are named: a reserved word may be written with underscores around it."""
+    return {word.strip("_") for word in program.words}
+
+
+def _variable(names: Sequence[str]) -> str:
+    return rf"\bvariables\s*\.\s*\??\s*(?:{'|'.join(re.escape(name) for name in names)})\b"
+
+
+def _without_whole(text: str, whole: Sequence[str]) -> str:
+    """An expression without the whole object, where it gives that: `object`, or `… ? oldObject : object`.
+
+    At the end of the text nothing is open any more, so that what stands there is the value and no part of it.
+    """
+    root = r"(?:\bobject|\boldObject" + (f"|{_variable(whole)})" if whole else ")")
+    return re.sub(rf"(?:^|\?\s*{root}\s*:)\s*{root}\s*$", "", text)
+
+
+def _dynamic(text: str, whole: Sequence[str]) -> bool:
+    """Whether fields are looked at that the text does not name."""
+    rest = _HARMLESS.sub("", text)
+    if _DYNAMIC.search(rest):
+        return True
+    return bool(whole) and re.search(rf"(?:{_variable(whole)}|\bvariables\b)(?!{_FIELD})", rest) is not None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from posture.model import Content, Key, Snapshot
 
 from . import defaults
 from .cel import Value
-from .pods import mapping
+from .pods import CONTAINERS, mapping, mappings
 
 type Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 type Object = Mapping[str, Any]
@@ -89,6 +89,35 @@ class Request:
     def unread(self) -> tuple[str, ...]:
         """Names of fields that the values lack although the server has them."""
         return (*self.hidden, *(("userInfo",) if self.user is None else ()))
+
+    def shaped(
+        self, name: str, labels: Iterable[tuple[str, str | None]], annotations: Iterable[tuple[str, str | None]],
+        image: str, user: str, groups: tuple[str, ...],
+    ) -> Request:  # fmt: skip
+        """The same request about an object of another name, with other labels and so on, or by somebody else."""
+
+        def other(one: Object | None) -> Object | None:
+            if one is None:
+                return None
+            metadata = dict(mapping(one.get("metadata")))
+            metadata |= {"name": name} if name else {}
+            for field, given in (("labels", labels), ("annotations", annotations)):
+                texts = {
+                    key: text
+                    for key, text in {**mapping(metadata.get(field)), **dict(given)}.items()
+                    if text is not None
+                }
+                metadata = {key: value for key, value in metadata.items() if key != field} | (
+                    {field: texts} if texts else {}
+                )
+            spec = dict(mapping(one.get("spec")))
+            for field in CONTAINERS if image else ():
+                if field in spec:
+                    spec[field] = [{**container, "image": image} for container in mappings(spec[field])]
+            return {**one, "metadata": metadata} | ({"spec": spec} if "spec" in one else {})
+
+        found = replace(self, name=name or self.name, object=other(self.object), old=other(self.old))
+        return replace(found, user=user, groups=groups) if user else found
 
     def _review(self) -> dict[str, Any]:
         """The AdmissionRequest: what is empty is left out where the API leaves it out."""

@@ -15,7 +15,8 @@ from cel_expr_python import cel
 
 from .functions import FUNCTIONS, Unanswered, uncaptured
 
-ROOTS = ("object", "oldObject", "request", "params", "namespaceObject", "authorizer", "authorizer.requestResource")
+ROOTS = ("object", "oldObject", "request", "params", "namespaceObject", "authorizer", "authorizer.requestResource",
+         "exceptions")  # fmt: skip
 _CONFIG = """
 name: kubernetes
 extensions:
@@ -37,6 +38,8 @@ _ALL = "*"
 _ELSEWHERE = re.compile("regular expression|formatting|format")
 """What errors are about that another implementation may not have."""
 _OVERLOADED = re.compile(r"No matching overloads found : \(list\)\.(?:indexOf|lastIndexOf)\(")
+_FIELDLESS = re.compile(r"No matching overloads found : (?:_\?\._|_\[\?_\])(?!\(list)")
+"""An optional field of what has none: the server finds it absent, of a list it is an error there too. So is `has`."""
 _ROOT = r"\b(?:object|oldObject|request|namespaceObject|metadata)\s*"
 _WHOLE = re.compile(
     rf"{_ROOT}[=!]=(?!\s*null\b)|\bsize\(\s*[\w.]*{_ROOT}\)"
@@ -201,7 +204,7 @@ class Program:
         except (RuntimeError, ValueError, OverflowError) as error:
             return ["unknown", str(error).splitlines()[0]], None
         if kind == cel.Type.ERROR:
-            return self._failed(str(value), words & unknown), None
+            return self._failed(str(value), words & unknown, tests="has" in words), None
         if kind == cel.Type.UINT or "uint" in words:
             return ["unknown", "unsigned numbers are not told from others here"], None
         return _answer(kind, value), value
@@ -219,8 +222,11 @@ class Program:
                 return found.type(), found.plain_value()
         raise RuntimeError("it takes long, and nobody knows whether the server would stop it")
 
-    def _failed(self, message: str, unread: Iterable[str]) -> Answer:
-        """Whether the server would have the error too. An error hides others, so each way to have none here counts."""
+    def _failed(self, message: str, unread: Iterable[str], *, tests: bool) -> Answer:
+        """Whether the server would have the error too. An error hides others, so each way to have none here counts.
+
+        `tests` says whether the expression asks if a field is there.
+        """
         if self._environment.unanswered:
             return ["unknown", self._environment.unanswered[0]]
         if unread := sorted(unread):
@@ -231,6 +237,8 @@ class Program:
             return ["unknown", message]
         if _OVERLOADED.search(message) or _ELSEWHERE.search(message):
             return ["unknown", message]
+        if _FIELDLESS.search(message) or (tests and "SELECT to non-message" in message):
+            return ["unknown", "it asks for a field of what has none, and the server tells that from an error"]
         return ["error", message]
 
 

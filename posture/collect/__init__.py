@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from posture.kinds import API_RESOURCES, BY_NAME, Kind, project
+from posture.kinds import API_RESOURCES, BY_NAME, Kind, key_of, project
 from posture.model import Content, Entry, Gap, Index, Snapshot, Version, canonical
 
 type Bodies = Iterable[tuple[bytes, bytes]]
@@ -16,11 +16,15 @@ type Bodies = Iterable[tuple[bytes, bytes]]
 
 
 class Page(NamedTuple):
-    """Raw objects of one resource, in the order of the source. `namespace` is the list's own: "" is all of them."""
+    """Raw objects of one resource, in the order of the source. `namespace` is the list's own: "" is all of them.
+
+    `part` says which it is of several lists that are one kind together: a resource of its group, or a name.
+    """
 
     resource: str
     namespace: str
     items: list[dict[str, Any]]
+    part: str = ""
 
 
 class Restart(NamedTuple):
@@ -28,6 +32,7 @@ class Restart(NamedTuple):
 
     resource: str
     namespace: str
+    part: str = ""
 
 
 type Event = Page | Restart | Gap
@@ -120,24 +125,24 @@ def collect(
     same. `contents` is where the bodies can be read back by digest.
     """
     known: Index | None = None
-    lists: dict[tuple[str, str], dict[tuple[str, str], Entry]] = {}
+    lists: dict[tuple[str, str, str], dict[tuple[str, str], Entry]] = {}
     gaps: list[Gap] = []
     for event in source.events():
         if isinstance(event, Gap):
             gaps.append(event)
         elif isinstance(event, Restart):
-            lists.pop((event.resource, event.namespace), None)
+            lists.pop((event.resource, event.namespace, event.part), None)
         else:
             if known is None:
                 before = previous(source.facts)
                 known = before.index if before else {}
-            found = lists.setdefault((event.resource, event.namespace), {})
+            found = lists.setdefault((event.resource, event.namespace, event.part), {})
             bodies: list[tuple[bytes, bytes]] = []
             gaps += _take(event, known.get(event.resource, {}), found, bodies)
             put(bodies)
     facts = source.facts
     index: dict[str, dict[tuple[str, str], Entry]] = {}
-    for (resource, _), found in lists.items():
+    for (resource, *_), found in lists.items():
         index.setdefault(resource, {}).update(found)
     return Snapshot(facts.cluster, index, contents, tuple(sorted(set(gaps))), facts.version)
 
@@ -151,7 +156,7 @@ def _take(
     kind = BY_NAME.get(page.resource)
     for raw in page.items:
         metadata = raw["metadata"]
-        name = (metadata.get("namespace") or "", metadata["name"])
+        name = (metadata.get("namespace") or "", key_of(kind, raw).name if kind else metadata["name"])
         was = known.get(name)
         if (
             was is not None

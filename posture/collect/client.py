@@ -167,16 +167,17 @@ class Client:
             raise RequestProblem(f"GET {visible(path)}: the answer is no object with a metadata.name")
         return found
 
-    def pages(self, path: str, limit: int = 500) -> Iterator[ListPage]:
+    def pages(self, path: str, limit: int = 500, name: str = "") -> Iterator[ListPage]:
         """A list, page after page of one state of the cluster; an empty list is one empty page.
 
+        With a `name` only objects of this name are asked for: whoever may list these by name needs no more.
         When its pages expire while it is read (410 Gone), it starts again. The token that the server offers then
         would go on with another state of the cluster: objects would be missing or doubled. Raises RequestProblem.
         """
         for start in range(1 + RESTARTS):
             restarted = start > 0
             try:
-                for page in self._pages(path, limit):
+                for page in self._pages(path, limit, name):
                     yield page._replace(restarted=restarted)
                     restarted = False
             except RequestProblem as problem:
@@ -187,8 +188,9 @@ class Client:
                 return
         raise RequestProblem(f"{expired} (for the {1 + RESTARTS}th time; its pages expire before all are read)", 410)
 
-    def _pages(self, path: str, limit: int) -> Iterator[ListPage]:
-        params: dict[str, str | int] = {"limit": limit}
+    def _pages(self, path: str, limit: int, name: str) -> Iterator[ListPage]:
+        asked: dict[str, str | int] = {"limit": limit} | ({"fieldSelector": f"metadata.name={name}"} if name else {})
+        params = asked
         while True:
             document = self.get(path, params)
             metadata = document.get("metadata")
@@ -200,7 +202,7 @@ class Client:
                 return
             if token == params.get("continue"):
                 raise RequestProblem(f"GET {visible(path)}: the server gave the same page twice")
-            params = {"limit": limit, "continue": str(token)}
+            params = {**asked, "continue": str(token)}
 
     def _use(self, access: Access) -> None:
         self._access = access

@@ -38,6 +38,11 @@ class Discovery(NamedTuple):
         """Whether the server may serve a kind that discovery does not name."""
         return "*" in self.unknown or kind.group in self.unknown
 
+    def kinds(self, group: str) -> dict[str, str]:
+        """The kinds of a group by their resources, those that discovery names."""
+        names = ((each["metadata"]["name"].partition("."), each["kind"]) for each in self.resources)
+        return {resource: kind for (resource, _, of), kind in names if of == group}
+
 
 def discover(client: Client) -> Discovery:
     """Ask an API server what it serves. A part that cannot be read is a gap, and its groups are unknown.

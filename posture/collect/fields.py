@@ -9,6 +9,7 @@ from typing import Any
 from posture.text import visible
 
 _LAST_PORT = 65535
+_LONGEST_NAME = 253
 _LABEL = re.compile(r"(?:[A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]")
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 
@@ -72,6 +73,30 @@ def integer(path: str, value: Any, first: int, last: int, called: str = "integer
     return int(value)
 
 
+def subdomain(path: str, value: Any) -> str:
+    """A DNS subdomain (RFC 1123), as most objects are named."""
+    found = text(path, value)
+    if len(found) > _LONGEST_NAME or not _SUBDOMAIN.fullmatch(found):
+        raise RefusedError(f"{path} is {quoted(found)}, no DNS subdomain")
+    return found
+
+
+def qualified(path: str, value: Any) -> str:
+    """A qualified name, as a label's key is."""
+    found = text(path, value)
+    if not _is_qualified(found):
+        raise RefusedError(f"{path} is {quoted(found)}, no qualified name")
+    return found
+
+
+def segment(path: str, value: Any) -> str:
+    """A name that is one segment of a URL's path."""
+    found = text(path, value)
+    if found in (".", "..") or "/" in found or "%" in found:
+        raise RefusedError(f"{path} is {quoted(found)}, no name of an object")
+    return found
+
+
 def selector(path: str, selector: Any) -> dict[str, Any]:
     """A LabelSelector, as pkg/apis/meta/v1/validation of apimachinery reads it."""
     given = mapping(path, selector)
@@ -96,9 +121,15 @@ def _expression(path: str, expression: Any) -> dict[str, Any]:
     return {"key": key, "operator": operator, **filled(values=values)}
 
 
+def _is_qualified(name: str) -> bool:
+    prefix, slash, last = name.rpartition("/")
+    return bool(_LABEL.fullmatch(last)) and (
+        not slash or (len(prefix) <= _LONGEST_NAME and bool(_SUBDOMAIN.fullmatch(prefix)))
+    )
+
+
 def _label_key(path: str, key: str) -> None:
-    prefix, slash, name = key.rpartition("/")
-    if not _LABEL.fullmatch(name) or (slash and (len(prefix) > 253 or not _SUBDOMAIN.fullmatch(prefix))):
+    if not _is_qualified(key):
         raise RefusedError(f"{path}: {visible(key, 80) or 'the empty text'} is no label's key")
 
 

@@ -15,7 +15,7 @@ from posture.collect import Event, Facts, Page, Problem, ReadProblem, body_of, e
 from posture.collect.document import Limits
 from posture.collect.manifest import Broken, Cache, Document, documents
 from posture.errors import UsageError
-from posture.kinds import API_RESOURCES, BY_NAME, Kind, malformed
+from posture.kinds import API_RESOURCES, BY_NAME, Kind, called, key_of, malformed
 from posture.model import Gap, GapReason, Key
 from posture.text import count, listed, visible
 
@@ -212,7 +212,9 @@ class _Reading:
         if not isinstance(kind, str) or not kind:
             self._strangers.append(place)
         elif meant := objects.meant(version, kind):
-            yield from self._known(meant, version, raw, place)
+            if objects.wanted(meant, raw):
+                yield from self._known(meant, version, raw, place)
+            self.found = True
         elif kind == objects.DEFINITION and version.startswith(objects.DEFINITION_GROUP):
             yield from self._definition(raw, place)
         elif near := objects.nearly(version, kind):
@@ -234,7 +236,9 @@ class _Reading:
 
     def _misspelt(self, resource: str, version: str, raw: Mapping[str, Any], place: str) -> Iterator[Gap]:
         known = BY_NAME.get(resource)
-        right = known.kind if known else objects.DEFINITION
+        if known and not objects.wanted(known, raw):
+            return
+        right = (known.group if known.kind == "*" else known.kind) if known else objects.DEFINITION
         why = f"{visible(version, 80)} has no kind {visible(repr(raw['kind']), 80)}: it is written {right}"
         yield from self._refuse(resource, _namespace(known, raw) if known else "", place, why)
 
@@ -265,7 +269,7 @@ class _Reading:
         if kind.namespaced and not raw["metadata"].get("namespace"):
             self._homeless.append(place)
         metadata = given["metadata"]
-        key = Key(kind.name, metadata.get("namespace", ""), metadata["name"])
+        key = key_of(kind, given)
         if key == ("namespaces", "", "kube-system"):
             self.facts.cluster = metadata.get("uid") or ""
         yield from self._keep(key, given, digest, place)
@@ -284,7 +288,8 @@ class _Reading:
         self.found = True
         earlier, fixed = self._seen.get(key), objects.fixed(key.resource, raw)
         if earlier is not None:
-            twice = f"{'/'.join(part for part in key if part)} is also at {earlier[1]}"
+            resource, _, name = called(key)
+            twice = f"{'/'.join(filter(None, (resource, key.namespace, name)))} is also at {earlier[1]}"
             if earlier[2] != fixed:
                 field = "scope" if key.resource == API_RESOURCES else "roleRef"
                 why = f"{twice}, with another {field}: the server refuses the later one"
@@ -314,7 +319,8 @@ def _called(kind: Kind, raw: Mapping[str, Any]) -> str:
     metadata = raw.get("metadata")
     given = [metadata.get(field) for field in ("namespace", "name")] if isinstance(metadata, dict) else []
     name = "/".join(part for part in given if isinstance(part, str) and part)
-    return f"{kind.kind} {visible(name, 200)}" if name else kind.kind
+    which = visible(raw["kind"], 80) if kind.kind == "*" else kind.kind
+    return f"{which} {visible(name, 200)}" if name else which
 
 
 def _unnamed(raw: Mapping[str, Any]) -> str:

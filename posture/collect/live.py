@@ -7,15 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from posture.collect import Event, Facts, Page, Problem, Restart
-from posture.collect.client import Client, ahead
+from posture.collect.client import JSON, Client, ahead
 from posture.collect.discovery import Discovery, discover
 from posture.collect.problem import RequestProblem
 from posture.errors import CannotJudge, UsageError
-from posture.kinds import API_RESOURCES, KINDS, RBAC, Kind
+from posture.kinds import API_RESOURCES, API_SERVER_FLAGS, KINDS, RBAC, Kind
 from posture.model import Gap, Version
 from posture.text import listed, visible
 
 PODS, SERVICE_ACCOUNTS, NAMESPACES = "pods", "serviceaccounts", "namespaces"
+FLAGS = (
+    "admission-control-config-file", "disable-admission-plugins", "emulated-version", "enable-admission-plugins",
+    "feature-gates",
+)  # fmt: skip
+"""The flags of the API server that bear on admission."""
+FLAGS_AS_JSON = ",".join(f"{JSON};v={version};g=config.k8s.io;as=Flagz" for version in ("v1beta1", "v1alpha1"))
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123 label
 
 type _Name = tuple[str, str]
@@ -52,6 +58,26 @@ REFERENCES: tuple[Reference, ...] = (
     Reference("*", NAMESPACES, _namespace_of),
     Reference(PODS, SERVICE_ACCOUNTS, _service_account_of),
 )
+
+
+class _Part(NamedTuple):
+    """A list that is a kind, or that is one with others: its resource, the versions to try in order, the only name that
+    is asked for, and the kind of its objects where it is one of many.
+    """
+
+    resource: str
+    versions: tuple[str, ...]
+    name: str = ""
+    kind: str = ""
+
+    @property
+    def called(self) -> str:
+        """Which it is of several; "" where it is the only one."""
+        return self.name or (self.resource if self.kind else "")
+
+    def typed(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Objects with their kind, where it takes part in their names."""
+        return [{**item, "kind": self.kind} for item in items] if self.kind else items
 
 
 class LiveSource:
@@ -95,6 +121,8 @@ class LiveSource:
         if discovery.resources:
             yield Page(API_RESOURCES, "", discovery.resources)
         yield from discovery.gaps
+        if flags := self._flags():
+            yield Page(API_SERVER_FLAGS, "", flags)
         reading = _Reading(self._client, discovery, self._namespaces, self._limit)
         for kind in self._kinds:
             yield from reading.read(kind)
@@ -125,6 +153,18 @@ class LiveSource:
             if problem.status not in (403, 404):
                 raise
             self._problem(path, f"the cluster has no id: {problem}")
+
+    def _flags(self) -> list[dict[str, Any]]:
+        """The flags that bear on admission. Few servers show them and few people may see them: that is no gap.
+
+        Source: KEP-4828; as JSON since Kubernetes 1.35, beta and on since 1.36. The text is made not to be parsed.
+        """
+        try:
+            shown = self._client.get("/flagz", accept=FLAGS_AS_JSON).get("flags")
+        except RequestProblem:
+            return []
+        flags = shown if isinstance(shown, Mapping) else {}
+        return [{"metadata": {"name": name}, "value": str(flags[name])} for name in FLAGS if name in flags]
 
     def _problem(self, place: str, message: str) -> None:
         self._facts.problems.append(Problem(visible(place, 300), message))
@@ -158,13 +198,12 @@ class _Reading:
 
     def read(self, kind: Kind) -> Iterator[Event]:
         """All events of a kind."""
-        versions, gap = self._versions(kind)
-        if gap:
-            yield gap
-        if not versions:
+        parts, gaps = self._parts(kind)
+        yield from gaps
+        if not parts:
             return
         if not self._namespaces:
-            yield from self._list(kind, "", versions)
+            yield from self._lists(kind, "", parts)
             return
         names = listed(list(self._namespaces))
         only = (
@@ -177,7 +216,7 @@ class _Reading:
             return
         else:
             for namespace in self._namespaces:
-                yield from self._list(kind, namespace, versions)
+                yield from self._lists(kind, namespace, parts)
         yield Gap(kind.name, f"!{','.join(self._namespaces)}", "not collected", only)
 
     def again(self) -> Iterator[Event]:
@@ -186,16 +225,33 @@ class _Reading:
             if name in self._stale:
                 for namespace in self._namespaces or ("",):
                     yield Restart(name, namespace)
-                    yield from self._list(kind, namespace, self._versions(kind)[0])
+                    yield from self._lists(kind, namespace, self._parts(kind)[0])
 
-    def _versions(self, kind: Kind) -> tuple[tuple[str, ...], Gap | None]:
-        """The versions to try, in order; none, perhaps with a gap, when the kind is not served."""
-        served = self._discovery.versions.get(kind.name, ())
+    def _parts(self, kind: Kind) -> tuple[list[_Part], list[Gap]]:
+        """The lists that make up a kind; none, perhaps with a gap, when it is not served."""
+        if kind.resource != "*":
+            versions, gap = self._versions(kind, kind.resource)
+            names = kind.named or ("",) if versions else ()
+            return [_Part(kind.resource, versions, name) for name in names], [gap] if gap else []
+        parts: list[_Part] = []
+        gaps: list[Gap] = []
+        for resource, of in self._discovery.kinds(kind.group).items():
+            versions, gap = self._versions(kind, resource)
+            parts += [_Part(resource, versions, kind=of)] if versions else []
+            gaps += [gap] if gap else []
+        if self._discovery.may_serve(kind):
+            gaps.append(Gap(kind.name, "", "failed", f"which kinds {kind.group} has is not known: see {API_RESOURCES}"))
+        return parts, gaps
+
+    def _versions(self, kind: Kind, resource: str) -> tuple[tuple[str, ...], Gap | None]:
+        """The versions of a resource to try, in order; none, perhaps with a gap, when it is not served."""
+        name = f"{resource}.{kind.group}" if kind.group else resource
+        served = self._discovery.versions.get(name, ())
         readable = tuple(version for version in kind.versions if version in served)
         if readable:
             return readable[:1], None
         if served:
-            text = f"{kind.name} is served only as {visible(', '.join(served), 100)}"
+            text = f"{visible(name, 300)} is served only as {visible(', '.join(served), 100)}"
             return (), Gap(kind.name, "", "not modelled", text)
         if self._discovery.may_serve(kind):
             return kind.versions, None
@@ -203,28 +259,32 @@ class _Reading:
             return (), Gap(kind.name, "", "failed", "the RBAC API is not served: who may do what is decided elsewhere")
         return (), None
 
-    def _list(self, kind: Kind, namespace: str, versions: tuple[str, ...]) -> Iterator[Event]:
-        if self._lost is not None:
-            yield self._gap(kind.name, namespace, self._lost)
-            return
-        for version in versions:
+    def _lists(self, kind: Kind, namespace: str, parts: Sequence[_Part]) -> Iterator[Event]:
+        for part in parts:
+            if self._lost is not None:
+                yield self._gap(kind.name, namespace, self._lost)
+                return
+            yield from self._list(kind, namespace, part)
+
+    def _list(self, kind: Kind, namespace: str, part: _Part) -> Iterator[Event]:
+        for version in part.versions:
             root = f"/apis/{kind.group}/{version}" if kind.group else f"/api/{version}"
-            path = f"{root}/namespaces/{namespace}/{kind.resource}" if namespace else f"{root}/{kind.resource}"
+            path = f"{root}/namespaces/{namespace}/{part.resource}" if namespace else f"{root}/{part.resource}"
             try:
-                yield from self._pages(kind, namespace, path)
+                yield from self._pages(kind, namespace, part, path)
             except RequestProblem as problem:
-                if problem.status == 404 and version != versions[-1]:
+                if problem.status == 404 and version != part.versions[-1]:
                     continue
-                yield Restart(kind.name, namespace)
+                yield Restart(kind.name, namespace, part.called)
                 yield self._gap(kind.name, namespace, problem)
             return
 
-    def _pages(self, kind: Kind, namespace: str, path: str) -> Iterator[Event]:
-        for page in self._client.pages(path, self._limit):
+    def _pages(self, kind: Kind, namespace: str, part: _Part, path: str) -> Iterator[Event]:
+        for page in self._client.pages(path, self._limit, part.name):
             if page.restarted:
-                yield Restart(kind.name, namespace)
+                yield Restart(kind.name, namespace, part.called)
             self._note(kind, page.items)
-            yield Page(kind.name, namespace, page.items)
+            yield Page(kind.name, namespace, part.typed(page.items), part.called)
         self.lists += 1
         self._complete[kind.name] = kind
 

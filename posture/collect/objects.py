@@ -10,9 +10,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from posture.collect import api_resource, cluster_policy, network_policy, pod
+from posture.collect import admission_policy, api_resource, cluster_policy, network_policy, pod
 from posture.collect.manifest import Document
-from posture.kinds import API_RESOURCES, BY_KIND, BY_NAME, KINDS, OWN_GROUPS, RBAC, Kind, present
+from posture.kinds import (
+    ADMISSION,
+    API_RESOURCES,
+    BY_NAME,
+    KINDS,
+    OWN_GROUPS,
+    RBAC,
+    Kind,
+    kind_of,
+    present,
+)
 from posture.text import visible
 
 DEFINITION = "CustomResourceDefinition"
@@ -26,6 +36,7 @@ _BY_KIND_ALONE = {kind.kind: kind for kind in KINDS if not kind.custom}
 _MISLEADING_GROUPS = ("", "extensions")
 _LIST = "List"
 _SCOPES = ("Namespaced", "Cluster")
+_KIND_NAME = re.compile(r"[A-Za-z](?:[-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _PLURAL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _KIND_WORD = re.compile(rb"\bkind\b")
 _SPELLED = re.compile(rb"[\\!]")  # only an escape or a tag (!!binary) writes a word without its letters
@@ -73,14 +84,14 @@ def names_list(value: Any) -> bool:
 def meant(api_version: str, kind: str) -> Kind | None:
     """The kind of posture's that an object means, in whatever version; None for those that posture does not read."""
     group = api_version.rpartition("/")[0]
-    found = BY_KIND.get((group, kind))
+    found = kind_of(group, kind)
     return found or (_BY_KIND_ALONE.get(kind) if group in _MISLEADING_GROUPS else None)
 
 
 def nearly(api_version: str, kind: str) -> str:
     """The resource whose kind an object names but for case and space around it; "" for none. kubectl refuses it."""
     group = _plain(api_version.rpartition("/")[0])
-    found = _PLAIN_KINDS.get((group, _plain(kind)), "")
+    found = _PLAIN_KINDS.get((group, _plain(kind))) or _PLAIN_KINDS.get((group, "*"), "")
     return found or (_PLAIN_ALONE.get(_plain(kind), "") if group in _MISLEADING_GROUPS else "")
 
 
@@ -91,6 +102,12 @@ def _plain(name: str) -> str:
 _PLAIN_KINDS = {(kind.group, _plain(kind.kind)): kind.name for kind in KINDS}
 _PLAIN_ALONE = {_plain(kind): known.name for kind, known in _BY_KIND_ALONE.items()}
 _PLAIN_KINDS[DEFINITION_GROUP, _plain(DEFINITION)] = API_RESOURCES
+
+
+def wanted(kind: Kind, raw: Mapping[str, Any]) -> bool:
+    """Whether an object is among those of its kind that are read."""
+    metadata = raw.get("metadata")
+    return not kind.named or (isinstance(metadata, Mapping) and metadata.get("name") in kind.named)
 
 
 def served(kind: Kind) -> list[str]:
@@ -119,6 +136,8 @@ def normal(kind: Kind, raw: Mapping[str, Any], home: str = "default") -> dict[st
         return given | {"spec": network_policy.stored(raw.get("spec"))}
     if kind.group == _POLICY_GROUP:
         return given | {"spec": cluster_policy.stored(kind.kind, raw.get("spec"))}
+    if kind.group == ADMISSION:
+        return given | admission_policy.stored(kind.kind, raw)
     if kind.name == "pods":
         return given | {"status": pod.stored(raw)}
     return given
@@ -157,10 +176,14 @@ def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
         value = raw.get(field)
         if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
             return f"{field} is not a list of mappings"
+    if kind.kind == "*" and not _KIND_NAME.fullmatch(raw["kind"]):
+        return f"kind is {visible(raw['kind'], 80)}, no kind's name"
     if kind.name == _NETWORK_POLICIES:
         return network_policy.refused(raw.get("spec"))
     if kind.group == _POLICY_GROUP:
         return cluster_policy.refused(kind.kind, raw["metadata"]["name"], raw.get("spec"))
+    if kind.group == ADMISSION:
+        return admission_policy.refused(kind.kind, raw)
     wrong = pod.misshapen(kind, raw)
     if wrong:
         return wrong
@@ -244,7 +267,15 @@ def hidden(text: bytes | None) -> frozenset[str]:
     if _plain(kind) == _plain(DEFINITION):
         return frozenset({API_RESOURCES})
     # Several groups have a NetworkPolicy. A kind in other case is refused, and what it was to do is not done.
-    return frozenset(known.name for known in KINDS if _plain(known.kind) == _plain(kind))
+    return frozenset(known.name for known in KINDS if _may_be(known, kind, text))
+
+
+def _may_be(known: Kind, kind: str, text: bytes) -> bool:
+    """Whether a text whose kind is certain may hold an object that posture reads as `known`."""
+    if known.kind == "*":
+        return known.group.encode() in text.lower()
+    named = not known.named or any(name.encode() in text for name in known.named)
+    return _plain(known.kind) == _plain(kind) and named
 
 
 def _certain_kind(text: bytes) -> str:

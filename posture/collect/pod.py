@@ -1,7 +1,7 @@
-"""The shapes of pods and pod templates in files: what the API server would refuse of the fields that are judged.
+"""The shapes of pods, pod templates and EndpointSlices in files: what the API server would refuse of what is judged.
 
-Source: k8s.io/api/core/v1 types.go for the types, pkg/apis/core/validation validateContainerPorts for ports. null is
-absent, as the server reads it.
+Source: k8s.io/api core/v1 and discovery/v1 types.go for the types, pkg/apis/core/validation validateContainerPorts for
+ports. null is absent, as the server reads it.
 """
 
 from __future__ import annotations
@@ -51,14 +51,20 @@ ADDRESSES = Every({"ip": TEXT})
 LABELS = {"labels": Texts()}
 METADATA = {"ownerReferences": Every({"apiVersion": TEXT, "kind": TEXT, "name": TEXT, "controller": TRUTH})}
 SELECTOR = {"matchLabels": Texts(), "matchExpressions": Every({"key": TEXT, "operator": TEXT, "values": Every(TEXT)})}
+SLICE = {
+    "ports": Every({"name": TEXT, "port": PORT, "protocol": PROTOCOL}),
+    "endpoints": Every({"conditions": {"ready": TRUTH}}),
+}
 STATUS = {"phase": TEXT, "hostIP": TEXT, "hostIPs": ADDRESSES, "podIPs": ADDRESSES}
 
 
 def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
-    """What is wrong with a pod, with what makes pods, or with anybody's owner references; "" when nothing."""
+    """What is wrong with a pod, what makes pods, an EndpointSlice, or anybody's owner references; "" when nothing."""
     shape: dict[str, Any] = {"metadata": METADATA}
     if kind.name == "pods":
         shape |= {"spec": POD_SPEC, "status": STATUS}
+    elif kind.name == "endpointslices.discovery.k8s.io":
+        shape |= SLICE
     elif kind.pod_spec:
         made: Any = {"metadata": LABELS, "spec": POD_SPEC}
         for part in reversed(kind.pod_spec.split(".")[:-1]):

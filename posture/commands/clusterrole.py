@@ -12,7 +12,7 @@ from posture.kinds import KINDS, RBAC
 
 from . import printer
 
-DISCOVERY = ("/api", "/api/*", "/apis", "/apis/*", "/version")
+URLS = ("/api", "/api/*", "/apis", "/apis/*", "/flagz", "/version")
 
 
 @click.command(short_help="Print the ClusterRole that posture itself needs.")
@@ -30,7 +30,7 @@ def roles(namespaces: Sequence[str], name: str) -> list[dict[str, Any]]:
     """The roles: one ClusterRole to get, list and watch every kind there is, or one Role for each namespace."""
     rules = _rules(namespaced=bool(namespaces))
     if not namespaces:
-        rules.append({"nonResourceURLs": list(DISCOVERY), "verbs": ["get"]})
+        rules.append({"nonResourceURLs": list(URLS), "verbs": ["get"]})
         return [_role("ClusterRole", {"name": name}, rules)]
     found = []
     for namespace in sorted(set(namespaces)):
@@ -40,14 +40,17 @@ def roles(namespaces: Sequence[str], name: str) -> list[dict[str, Any]]:
 
 
 def _rules(*, namespaced: bool) -> list[dict[str, Any]]:
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for kind in KINDS:
         if kind.namespaced or not namespaced:
             # What a server asks for beside the kinds themselves is cluster-scoped in part: no Role can grant it.
-            groups.setdefault(kind.group, []).extend((kind.resource, *(() if namespaced else kind.also)))
+            found = groups.setdefault((kind.group, kind.named), [])
+            found.extend((kind.resource, *(() if namespaced else kind.also)))
     return [
-        {"apiGroups": [group], "resources": sorted(set(found)), "verbs": ["get", "list", "watch"]}
-        for group, found in sorted(groups.items())
+        {"apiGroups": [group], "resources": sorted(set(found))}
+        | ({"resourceNames": sorted(names)} if names else {})
+        | {"verbs": ["get", "list", "watch"]}
+        for (group, names), found in sorted(groups.items())
     ]
 
 

@@ -15,6 +15,7 @@ from posture.rbac.subjects import groups_of as implicit
 from posture.text import visible
 
 from . import bulk, options, printer
+from .admission import explain_admission
 from .flow import flow
 from .who_can import groups_of, question_of
 
@@ -100,3 +101,4 @@ def _record(question: Question, said: Answer) -> dict[str, Any]:
 
 
 explain.add_command(flow)
+explain.add_command(explain_admission)

@@ -15,7 +15,7 @@ from posture.drift.agreed import Yardstick
 from posture.errors import OK, UsageError
 from posture.groups import grouped
 from posture.inputs import Inputs
-from posture.kinds import BY_NAME, manifest
+from posture.kinds import called, manifest
 from posture.model import SEVERITIES, Finding
 from posture.report import _document
 from posture.scan import agreed_of
@@ -273,10 +273,10 @@ def _fixes(found: Sequence[Finding]) -> int:
                 continue
             seen.add(edit.key)
             if edit.new is None:
-                named = [BY_NAME[edit.key.resource].name]
-                named += ["-n", _quoted(edit.key.namespace)] if edit.key.namespace else []
-                named += ["--"] if edit.key.name.startswith("-") else []  # a name, not all there are
-                named.append(_quoted(edit.key.name))
+                resource, _, name = called(edit.key)
+                named = [resource, *(["-n", _quoted(edit.key.namespace)] if edit.key.namespace else [])]
+                named += ["--"] if name.startswith("-") else []  # a name, not all there are
+                named.append(_quoted(name))
                 click.echo(f"# {visible(finding.fix.text)}: kubectl delete {' '.join(named)}")
             else:
                 documents.append(manifest(edit.key, edit.new, edit.absent))

@@ -18,7 +18,7 @@ from posture.errors import UsageError
 from posture.inputs import Inputs
 from posture.model import SEVERITIES, Snapshot, Version
 from posture.store import MEMORY, Store, default_path, open_store
-from posture.text import visible
+from posture.text import format_time, visible
 
 type Command = Callable[..., Any]
 
@@ -206,7 +206,7 @@ def _asked(
     config_path: Path | None, reached: sources.Cluster, also: tuple[str, ...],
 ) -> tuple[str, Snapshot]:  # fmt: skip
     inputs = inputs_of(config_path)
-    settings = inputs.settings
+    settings = inputs.settings | {"now": format_time(sources.now_utc())}
     if paths:
         source = reading.folder(paths, inputs.config)
         snapshot = reading.snapshot_of(source, inputs.shipped, offline=True, version=version)
@@ -216,6 +216,7 @@ def _asked(
         time = sources.moment(at, sources.now_utc()) if at else ""
         snapshot, revision = sources.stored(store, cluster, number=number, at=time)
         click.get_current_context().meta[STORED] = store, inputs
+        settings |= {"now": revision.time}
         return f"snapshot {revision.id} of {revision.time}", replace(snapshot, settings=settings)
     else:
         source = sources.live(reached, judged_only=True, also=also)

@@ -30,6 +30,7 @@ from posture.model import (
 from posture.selectors import matches
 
 NAMESPACES = "namespaces"
+EACH = "*"
 type Place = tuple[str, str, Through]
 """(subject, scope, through): what identifies a change within its domain"""
 type Objects = tuple[tuple[Key, Content], ...]
@@ -39,7 +40,8 @@ type Objects = tuple[tuple[Key, Content], ...]
 class Bound:
     """A file that says what may be held: in every namespace that a selector picks, or cluster-wide (None).
 
-    Objects of namespaced kinds without a namespace stand for one in each selected namespace.
+    Objects of namespaced kinds without a namespace stand for one in each selected namespace, and a Namespace of the
+    name `*` for each of these itself, with its own labels beside those that it says.
     """
 
     title: str
@@ -56,17 +58,25 @@ class Bound:
         )  # fmt: skip
 
     def over(
-        self, base: Snapshot, scopes: Iterable[str], namespaced: Collection[str], shipped: Objects = ()
+        self, base: Snapshot, live: Snapshot, scopes: Iterable[str], namespaced: Collection[str], shipped: Objects = ()
     ) -> Snapshot:
         """A snapshot of what the file says, what Kubernetes itself binds and, for references, `base`'s roles."""
         found = [(key, content) for key, content in shipped if not key.resource.startswith("clusterroles.")]
         for key, content in self.objects:
             if key.resource in namespaced and not key.namespace:
                 found += [(key._replace(namespace=scope), content) for scope in sorted(scopes)]
+            elif key.resource == NAMESPACES and key.name == EACH:
+                found += [(key._replace(name=scope), _labelled(live, scope, content)) for scope in sorted(scopes)]
             else:
                 found.append((key, content))
         index = {name: entries for name, entries in base.index.items() if name.startswith("clusterroles.")}
         return replace(base, index=index, gaps=(), derived={}).replaced(found)
+
+
+def _labelled(live: Snapshot, name: str, content: Content) -> Content:
+    """A namespace as it is, with the labels that a file wants."""
+    own = live.get(Key(NAMESPACES, "", name)) or {}
+    return {**own, "labels": {**(own.get("labels") or {}), **(content.get("labels") or {})}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +133,23 @@ class Yardstick:
         self._empty: Any = None
         snapshot: Snapshot = live.snapshot
         self.approved: list[tuple[Any, dict[str, tuple[str, ...]]]] = []
-        for approved in agreed.snapshots:
+        for given in agreed.snapshots:
+            approved = replace(given, settings=snapshot.settings)
             judged_by = peers(approved, snapshot, agreed)
             if approved.version != snapshot.version:
-                approved = domain.upgraded(approved, agreed.shipped)  # noqa: PLW2901 - the same state, read for today
+                approved = domain.upgraded(approved, agreed.shipped)
             self.approved.append((self._near(live, approved), judged_by))
         if not agreed.snapshots:
             self.shipped = domain.evaluate(_only(snapshot, agreed.shipped))
             self.restored = self._near(live, domain.restored(snapshot, agreed.shipped))
             self.shipped_hits = frozenset(domain.match(matcher, self.shipped))
-        base = agreed.snapshots[0] if agreed.snapshots else self.shipped.snapshot
+        base = self.approved[0][0].snapshot if agreed.snapshots else self.shipped.snapshot
         self.bounds: list[tuple[frozenset[str], Any]] = []
         for bound in agreed.bounds:
             scopes = bound.scopes(snapshot)
             if scopes and domain.speaks([key for key, _ in bound.objects]):
-                self.bounds.append((scopes, domain.evaluate(bound.over(base, scopes, namespaced, agreed.shipped))))
+                over = bound.over(base, snapshot, scopes, namespaced, agreed.shipped)
+                self.bounds.append((scopes, domain.evaluate(over)))
 
     def _near(self, live: Any, snapshot: Snapshot) -> Any:
         """The result of a snapshot that differs little from live: an update of it."""

@@ -109,7 +109,7 @@ class _Update:
                 del spaces[name]
         settings = self.snapshot.settings or self.previous.snapshot.settings
         by_ip = cni.detected(self.snapshot) if settings.get(SETTING, DETECT) == DETECT else settings[SETTING]
-        found = Connectivity(self.snapshot, spaces, self.above, by_ip, self.seen, self.opaque)  # type: ignore[arg-type]
+        found = Connectivity(self.snapshot, spaces, self.above, by_ip, self.seen, self.opaque)
         if not before:
             return replace(found, touched=found.places)
         lookup = Lookup(lookup_of(self.previous))

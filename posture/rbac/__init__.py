@@ -33,6 +33,12 @@ def beyond(given: tuple[Unit, ...], recorded: tuple[Unit, ...]) -> tuple[Unit, .
     return units(minus(from_units(given), frozenset({from_units(recorded)})))
 
 
+def until(result: Access) -> str:
+    """Never: time is no matter here."""
+    del result
+    return ""
+
+
 __all__ = [
     "NAME",
     "READS",
@@ -57,5 +63,6 @@ __all__ = [
     "settle",
     "speaks",
     "stakeholders",
+    "until",
     "upgraded",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from posture import __version__
 from posture.drift.causes import UPGRADE
 from posture.groups import Group, grouped
-from posture.kinds import BY_NAME, manifest
+from posture.kinds import called, manifest
 from posture.model import SEVERITIES, Check, Decision, Finding, Fix, Gap, Key, Unit
 
 SCHEMA = "posture.report/v1"
@@ -33,8 +33,8 @@ def order(finding: Finding) -> tuple[Any, ...]:
 
 def reference(key: Key) -> dict[str, str]:
     """An object as other tools name it."""
-    kind = BY_NAME.get(key.resource)
-    found = {"resource": key.resource, "kind": kind.kind if kind else "", "namespace": key.namespace, "name": key.name}
+    resource, kind, name = called(key)
+    found = {"resource": resource, "kind": kind, "namespace": key.namespace, "name": name}
     return {name: value for name, value in found.items() if value}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from posture.admission.cel import Answer, Missing, Program, Question, Value
+from posture.admission.cel import Answer, Missing, Program, Question, Value, about_namespace, about_user
 from posture.cel import Process
 
 OBJECT: dict[str, Any] = {
@@ -112,6 +112,9 @@ UNKNOWN = (
     ("object.items.indexOf(object.count) == 0", "No matching overloads"),
     ("'aaa'.findAll('x*').size() == 4", "matches an empty text"),
     ("object.empty.sum() == 0", "the sum of an empty list"),
+    ("has(object.count.x)", "it asks for a field of what has none"),  # the server: false
+    ("object.count.?x.hasValue()", "it asks for a field of what has none"),
+    ("object.count[?'x'].hasValue()", "it asks for a field of what has none"),
     ("uint(1) + 1u == 2u", "unsigned numbers"),
     ("lists.range(9000).all(a, lists.range(9000).all(b, a == b || a != b))", "Iteration budget exceeded"),
 )
@@ -180,6 +183,104 @@ def test_without_the_extra_everything_is_unknown() -> None:
     program = Program(("true", "false"))
 
     assert Missing().answers([Question(program, {})]) == [(Answer("unknown", Missing.WHY),) * 2]
+
+
+# What answers may depend on -----------------------------------------------------------------------------------------
+
+SAME_EVERYWHERE = (
+    "true",
+    "object.spec.containers.all(c, !has(c.securityContext) || c.securityContext.?privileged.orValue(false) == false)",
+    "has(object.metadata) && has(object.metadata.labels) && object.metadata.labels['team'] == 'pay'",
+    "object.metadata.?labels[?'team'].orValue('') in ['pay'] && object.?spec.?hostPID.orValue(false)",
+    "oldObject == null || object != null && oldObject.metadata.name == object . metadata . name",
+    "request.operation == 'DELETE' || request.?subResource.orValue('') == '' || 'a' in request.userInfo.groups",
+    "object.metadata.name.startsWith('x') && params.spec.max > 1",
+)
+NOT_EVERYWHERE = (
+    "object.metadata.namespace == 'x'",
+    "object.metadata.?namespace.orValue('') == 'x'",
+    "object.metadata['namespace'] == 'x'",
+    "object.metadata['name' + 'space'] == 'x'",
+    "object['meta' + 'data']['name' + 'space'] == 'x'",
+    "object.metadata[?'name\\x73pace'].orValue('') == 'x'",
+    "request.__namespace__ == 'x'",
+    "namespaceObject.metadata.labels.team == 'pay'",
+    "request['name' + 'space'] == 'x'",
+    "object.metadata.exists(k, k == 'x')",
+    "object.exists(k, object[k] == 'x')",
+    "object.transformList(k, v, v).exists(v, v == 1)",
+    "object.metadata .\n exists (k, k == 'x')",
+    "object == oldObject",
+    "cel.bind(o, object, o.metadata.name == '')",
+    "[object][0].spec.x == 1",
+    "dyn(object).spec.x == 1",
+    "object.metadata == oldObject.metadata",
+    "object // == null\n == oldObject",
+    "object.`metadata`[k] == 'x'",
+    "authorizer.requestResource.check('get').allowed()",
+)
+
+
+@pytest.mark.parametrize("expression", SAME_EVERYWHERE)
+def test_what_answers_alike_in_every_namespace(expression: str) -> None:
+    """Fields are named, and none of them is about the namespace."""
+    assert not about_namespace(Program((expression,)))
+    assert not about_namespace(Program((), (("v", expression),)))
+
+
+@pytest.mark.parametrize("expression", NOT_EVERYWHERE)
+def test_what_may_depend_on_the_namespace(expression: str) -> None:
+    """It is named, or nobody can say which fields are looked at."""
+    assert about_namespace(Program(("true", expression)))
+    assert about_namespace(Program(("true",), (("v", expression),)))
+
+
+ANY = "has(request.operation) && request.operation == 'DELETE' && object == null ? oldObject : object"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expression", "depends"),
+    [
+        ((("any", ANY),), "variables.any.spec.hostPID == false", False),
+        ((("any", ANY),), "has(variables.any.metadata.labels) && variables.any.?spec.hasValue()", False),
+        ((("any", ANY),), "variables.any.metadata[k] == ''", True),
+        ((("any", ANY),), "variables.any['meta' + 'data'].x == ''", True),
+        ((("any", ANY),), "variables.any.exists(k, k == '')", True),
+        ((("any", ANY),), "variables.any == oldObject", True),
+        ((("any", ANY),), "variables.?any.value().spec.x == 1", True),
+        ((("any", ANY),), "variables['any'].spec.x == 1", True),
+        ((("any", ANY), ("anything", "1")), "variables.anything == 1", False),
+        ((("o", "object"), ("p", "variables.o")), "variables.p.spec.x == 1", False),
+        ((("o", "object"), ("p", "variables.o")), "variables.p == 1", True),
+        ((("o", "[object]"),), "true", True),
+        ((("o", "has(object.x) ? [object] : object"),), "true", True),
+        ((("c", "object.spec.containers"),), "variables.c.all(c, c.name != '')", False),
+    ],
+)
+def test_a_variable_may_be_the_object_itself(
+    variables: tuple[tuple[str, str], ...], expression: str, depends: bool
+) -> None:
+    """What is asked of the object is asked of it then."""
+    assert about_namespace(Program((expression,), variables)) is depends
+
+
+@pytest.mark.parametrize(
+    ("expression", "depends"),
+    [
+        ("object.metadata.name == request.name", False),
+        ("request.operation in ['CREATE']", False),
+        ("request.userInfo.username == 'x'", True),
+        ("request.__userInfo__.username == 'x'", True),
+        ("request['user' + 'Info'].username == 'x'", True),
+        ("request.exists(k, k == 'x')", True),
+        ("request == request", True),
+        ("authorizer.path('/').check('get').allowed()", True),
+    ],
+)
+def test_what_may_depend_on_who_asks(expression: str, depends: bool) -> None:
+    """The user is in the request, and the authorizer is asked for him."""
+    assert about_user(Program((expression,))) is depends
+    assert about_user(Program((), (("v", expression),))) is depends
 
 
 # Evil ---------------------------------------------------------------------------------------------------------------

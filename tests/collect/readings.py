@@ -28,12 +28,15 @@ def read(client: Client, **options: Any) -> Snapshot:
 
 def lists(events: Iterable[Event]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """The objects of each list, as a collector keeps them."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    parts: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for event in events:
         if isinstance(event, Page):
-            found.setdefault((event.resource, event.namespace), []).extend(event.items)
+            parts.setdefault((event.resource, event.namespace, event.part), []).extend(event.items)
         elif isinstance(event, Restart):
-            found.pop((event.resource, event.namespace), None)
+            parts.pop((event.resource, event.namespace, event.part), None)
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for (resource, namespace, _), items in parts.items():
+        found.setdefault((resource, namespace), []).extend(items)
     return found
 
 

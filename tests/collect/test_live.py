@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,9 +16,11 @@ from posture.collect import Facts, Page, Restart, collect
 from posture.collect.access import Access, load
 from posture.collect.client import JSON, Client, open_client
 from posture.collect.discovery import discover
-from posture.collect.live import LiveSource
+from posture.collect.live import FLAGS, LiveSource
+from posture.collect.problem import RequestProblem
+from posture.commands.clusterrole import roles
 from posture.errors import CannotJudge
-from posture.kinds import ADMISSION, API_RESOURCES, BY_NAME, KINDS, RBAC
+from posture.kinds import ADMISSION, API_RESOURCES, API_SERVER_FLAGS, BY_NAME, KINDS, RBAC, called, manifest
 from posture.model import Gap, Key, Version
 from tests.collect.readings import gaps, lists, names, read
 from tests.controlplane.controlplane import ControlPlane
@@ -33,14 +37,23 @@ NAMESPACED = [kind.name for kind in KINDS if kind.namespaced]
 
 
 CUSTOM = [kind for kind in KINDS if kind.custom]
+CONSTRAINTS = BY_NAME["*.constraints.gatekeeper.sh"]
+
+
+def concrete(kind: Kind) -> list[Kind]:
+    """The kind, or two of the group that it stands for."""
+    if kind.resource != "*":
+        return [kind]
+    return [replace(kind, resource=name.lower(), kind=name) for name in ("K8sAllowed", "K8sRequired")]
 
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
     """A control plane with every custom resource, this module's own: some tests take its history or discovery away."""
-    with ControlPlane(users={"alice": (), "bob": ()}) as running:
-        running.apply(map(definition, CUSTOM))
-        until, lacking = time.monotonic() + 30, {kind.name for kind in CUSTOM}
+    with ControlPlane(users=dict.fromkeys(("alice", "bob", "carol", "dave", "erin", "frank"), ())) as running:
+        custom = [one for kind in CUSTOM for one in concrete(kind)]
+        running.apply(map(definition, custom))
+        until, lacking = time.monotonic() + 30, {kind.name for kind in custom}
         with open_client(kubeconfig=str(running.kubeconfig())) as client:
             while lacking and time.monotonic() < until:
                 lacking -= discover(client).versions.keys()
@@ -124,6 +137,9 @@ def one_of_each(namespace: str) -> list[dict[str, Any]]:
         some("Ingress", "i", namespace, "networking.k8s.io/v1",
              spec={"defaultBackend": {"service": {"name": "v", "port": {"number": 80}}}}),
         some("NetworkPolicy", "np", namespace, "networking.k8s.io/v1", spec={"podSelector": {}}),
+        some("EndpointSlice", "es", namespace, "discovery.k8s.io/v1", addressType="IPv4",
+             endpoints=[{"addresses": ["10.0.0.1"]}], ports=[{"port": 80}]),
+        *(some("ConfigMap", name, namespace, data={"of": name}) for name in ("kyverno", "other")),
         some("ValidatingAdmissionPolicy", namespace, "", v1,
              spec={"matchConstraints": constraints, "validations": [{"expression": "true"}]}),
         some("ValidatingAdmissionPolicyBinding", namespace, "", v1,
@@ -135,14 +151,16 @@ def one_of_each(namespace: str) -> list[dict[str, Any]]:
         some("MutatingWebhookConfiguration", namespace, "", v1, webhooks=[hook]),
         *(some(kind.kind, namespace, namespace if kind.namespaced else "", f"{kind.group}/{kind.versions[0]}",
                spec={"selects": labels})
-          for kind in CUSTOM),
+          for each in CUSTOM for kind in concrete(each)),
     ]  # fmt: skip
 
 
 def listed_by_kubectl(plane: ControlPlane, kind: Kind) -> list[dict[str, Any]]:
-    """All objects of a kind as kubectl prints them."""
-    printed = plane.kubectl("get", kind.name, "--all-namespaces", "--output=json", "--show-managed-fields=true").stdout
-    return untyped(json.loads(printed)["items"])
+    """All objects of a kind as kubectl prints them, of those names that are read."""
+    options = ("--all-namespaces", "--output=json", "--show-managed-fields=true")
+    printed = (plane.kubectl("get", one.name, *options).stdout for one in concrete(kind))
+    items = [item for each in printed for item in json.loads(each)["items"]]
+    return untyped(item for item in items if not kind.named or item["metadata"]["name"] in kind.named)
 
 
 def untyped(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -159,7 +177,7 @@ class TestWholeCluster:
             events = list(source.events())
         assert gaps(events) == []
         found = lists(events)
-        assert [resource for resource, _ in found] == [API_RESOURCES, *ALL], "in the declared order"
+        assert [resource for resource, _ in found] == [API_RESOURCES, API_SERVER_FLAGS, *ALL], "in the declared order"
         for kind in KINDS:
             items = found[kind.name, ""]
             assert items, kind.name
@@ -196,6 +214,21 @@ class TestWholeCluster:
         assert source.facts == Facts(uid, "posture-1.36", Version(1, 36), [])
         assert (snapshot.cluster, snapshot.version) == (uid, Version(1, 36))
         assert source.title == f"posture-1.36 ({plane.url})"
+
+    def test_has_the_flags_that_bear_on_admission(self, plane: ControlPlane) -> None:
+        """As the server prints them; whoever may not see them has none, and no gap."""
+        lines = plane.kubectl("get", "--raw", "/flagz").stdout.splitlines()
+        # What stands between name and value changes from start to start, lest anybody parses the text.
+        shown = dict(re.split("[:= ]+", line, maxsplit=1) for line in lines if re.match("[-a-z]+[:= ]", line))
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            snapshot = read(client, kinds=[BY_NAME["namespaces"]])
+        flags = {key.name: content for key, content in snapshot.objects(API_SERVER_FLAGS)}
+        assert flags == {name: {"value": shown[name]} for name in FLAGS}
+        reading = role("no-flags", "", ["namespaces"], ("list",))
+        plane.apply([reading, binding("no-flags", reading, "frank")])
+        with open_client(kubeconfig=str(plane.kubeconfig("frank"))) as client:
+            snapshot = read(client, kinds=[BY_NAME["namespaces"]])
+        assert (API_SERVER_FLAGS in snapshot.index, snapshot.gaps) == (False, ())
 
     def test_says_of_every_resource_whether_it_is_namespaced(self, plane: ControlPlane) -> None:
         with open_client(kubeconfig=str(plane.kubeconfig())) as client:
@@ -385,8 +418,96 @@ class TestDiscovery:
         finally:
             kept["metadata"] = {"name": kept["metadata"]["name"], "labels": kept["metadata"]["labels"]}
             plane.request("POST", path.rpartition("/")[0], kept)
-        assert [(gap.resource, gap.reason) for gap in gaps(events)] == [(API_RESOURCES, "forbidden")] * 2
-        assert {resource for resource, _ in lists(events)} == set(ALL)
+        assert [(gap.resource, gap.reason) for gap in gaps(events)] == [
+            (API_RESOURCES, "forbidden"), (API_RESOURCES, "forbidden"), (CONSTRAINTS.name, "failed"),
+        ], "only discovery knows which kinds of constraints there are"  # fmt: skip
+        assert {resource for resource, _ in lists(events)} == set(ALL) - {CONSTRAINTS.name}
+
+
+class TestConstraints:
+    """Objects of every kind of one group, held together."""
+
+    def test_are_held_together_by_kind_and_name(self, plane: ControlPlane) -> None:
+        """Two of one name are two; each can be sent back as what it is."""
+        plane.apply(some(kind.kind, "same", "", "constraints.gatekeeper.sh/v1beta1", spec={"of": kind.kind})
+                    for kind in concrete(CONSTRAINTS))  # fmt: skip
+        with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+            snapshot = read(client, kinds=[CONSTRAINTS])
+        keys = [Key(CONSTRAINTS.name, "", f"{kind}/same") for kind in ("K8sAllowed", "K8sRequired")]
+        assert [snapshot.get(key) for key in keys] == [
+            {"kind": kind, "spec": {"of": kind}} for kind in ("K8sAllowed", "K8sRequired")
+        ]
+        for key in keys:
+            content = snapshot.get(key)
+            assert content is not None
+            plane.apply([manifest(key, content)])
+            plane.kubectl("get", called(key).resource, called(key).name)
+
+    def test_of_a_kind_that_may_not_be_read_are_a_gap_of_all_and_the_others_are_read(self, plane: ControlPlane) -> None:
+        rights = [role("some-constraints", "", ["k8srequired.constraints.gatekeeper.sh", "namespaces"], ("list",))]
+        plane.apply([*rights, binding("some-constraints", rights[0], "carol"),
+                     some("K8sRequired", "read", "", "constraints.gatekeeper.sh/v1beta1")])  # fmt: skip
+        with open_client(kubeconfig=str(plane.kubeconfig("carol"))) as client:
+            events = list(LiveSource(client, kinds=[BY_NAME["namespaces"], CONSTRAINTS], limit=1).events())
+        assert [(gap.resource, gap.reason) for gap in gaps(events)] == [(CONSTRAINTS.name, "forbidden")]
+        assert "read" in names(lists(events)[CONSTRAINTS.name, ""])
+
+
+class TestNamed:
+    """Kinds of which only objects of some names are read."""
+
+    def test_the_permission_that_posture_asks_for_lists_these_and_no_others(self, plane: ControlPlane) -> None:
+        """RBAC takes a list with a field selector of one name for a request for that name."""
+        maps = [some("ConfigMap", name, "named-maps", data={"of": name}) for name in ("kyverno", "other")]
+        plane.apply([some("Namespace", "named-maps"), *maps])
+        (needed,) = roles((), "needed-by-posture")
+        plane.apply([needed, binding("needed-by-posture", needed, "dave")])
+        with open_client(kubeconfig=str(plane.kubeconfig("dave"))) as client:
+            snapshot = read(client)
+            with pytest.raises(RequestProblem, match='User "dave" cannot list resource "configmaps"'):
+                client.get("/api/v1/configmaps")
+            with pytest.raises(RequestProblem, match='configmaps "other" is forbidden'):
+                list(client.pages("/api/v1/configmaps", name="other"))
+        assert snapshot.gaps == ()
+        assert snapshot.get(Key("configmaps", "named-maps", "kyverno")) == {"data": {"of": "kyverno"}}
+        assert {name for _, name in snapshot.index["configmaps"]} == {"kyverno"}
+        assert snapshot.index[API_SERVER_FLAGS], "the flags that the server shows can be read too"
+
+    def test_in_one_namespace_too(self, plane: ControlPlane) -> None:
+        (needed,) = roles(["one-map"], "needed-by-posture")
+        plane.apply([some("Namespace", "one-map"), some("ConfigMap", "kyverno", "one-map"),
+                     some("ConfigMap", "other", "one-map"), needed, binding("needed", needed, "erin")])  # fmt: skip
+        with open_client(kubeconfig=str(plane.kubeconfig("erin"))) as client:
+            snapshot = read(client, namespaces=["one-map"])
+        assert set(snapshot.index["configmaps"]) == {("one-map", "kyverno")}
+        assert {gap.reason for gap in snapshot.gaps} == {"not collected"}
+
+
+def test_a_slice_of_endpoints_stays_the_same_while_pods_come_and_go(plane: ControlPlane) -> None:
+    """Whether any is ready is all that is kept, and what is kept can be sent back."""
+    plane.apply([some("Namespace", "slices")])
+    path = "/apis/discovery.k8s.io/v1/namespaces/slices/endpointslices"
+    seen: list[Any] = []
+    given: list[Any] = [
+        [], [{"addresses": ["10.0.0.1"], "conditions": {"ready": False}}], [{"addresses": ["10.0.0.2"]}],
+        [{"addresses": ["10.0.0.3"], "conditions": {"ready": True}}, {"addresses": ["10.0.0.4"]}],
+    ]  # fmt: skip
+    key = Key("endpointslices.discovery.k8s.io", "slices", "web-x")
+    with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+        for endpoints in given:
+            one = some("EndpointSlice", "web-x", "slices", "discovery.k8s.io/v1", addressType="IPv4",
+                       endpoints=endpoints, ports=[{"name": "b", "port": 443}, {"name": "a", "port": 80}])  # fmt: skip
+            one["metadata"]["labels"] = {"kubernetes.io/service-name": "web", "pod-template-hash": str(len(seen))}
+            plane.request("POST", path, one)
+            kept = read(client, kinds=[BY_NAME[key.resource]]).get(key)
+            assert kept is not None
+            plane.request("DELETE", f"{path}/web-x")
+            plane.request("POST", path, manifest(key, kept))
+            seen.append(kept)
+            assert read(client, kinds=[BY_NAME[key.resource]]).get(key) == kept
+            plane.request("DELETE", f"{path}/web-x")
+    ports = [{"name": "a", "protocol": "TCP", "port": 80}, {"name": "b", "protocol": "TCP", "port": 443}]
+    assert seen == [{"service": "web", "ports": ports, "ready": ready} for ready in (False, False, True, True)]
 
 
 @pytest.mark.prove

@@ -11,7 +11,7 @@ from posture.collect.access import Access
 from posture.collect.client import Client
 from posture.collect.live import LiveSource
 from posture.errors import CannotJudge, UsageError
-from posture.kinds import ADMISSION, API_RESOURCES, BY_NAME, RBAC
+from posture.kinds import ADMISSION, API_RESOURCES, API_SERVER_FLAGS, BY_NAME, RBAC
 from posture.model import Gap, Version
 from tests.collect.fake_api import Answer, FakeApi, page, status
 from tests.collect.readings import gaps, lists, names
@@ -159,6 +159,7 @@ class TestServed:
         asked = {path.rpartition("/")[2] for path in api.paths}
         assert asked == {
             "version",
+            "flagz",
             "api",
             "apis",
             "kube-system",
@@ -227,6 +228,79 @@ class TestServed:
             (API_RESOURCES, "failed"), ("deployments.apps", "failed"),
         ]  # fmt: skip
         assert "404 Not Found" in gaps(events)[1].message
+
+
+class TestFlags:
+    def test_that_the_server_shows_are_kept_as_far_as_they_bear_on_admission(self) -> None:
+        """One that is not set is there too: it is known not to be set."""
+        shown = Answer({"kind": "Flagz", "flags": {"admission-control-config-file": "/a.yaml", "feature-gates": "",
+                                                   "etcd-servers": "[https://10.0.0.1:2379]"}})  # fmt: skip
+        events, _, api = events_of(cluster() | {"/flagz": shown}, kinds=[BY_NAME["pods"]])
+        assert lists(events)[API_SERVER_FLAGS, ""] == [
+            {"metadata": {"name": "admission-control-config-file"}, "value": "/a.yaml"},
+            {"metadata": {"name": "feature-gates"}, "value": ""},
+        ]
+        (asked,) = (request for request in api.requests if request.path == "/flagz")
+        assert "as=Flagz" in asked.headers["Accept"]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [status(403, "Forbidden", "no"), status(404), status(406), status(500), Answer(b"apiserver flagz\n"),
+         Answer({"kind": "Flagz"}), Answer({"flags": ["x"]}), Answer([])],
+    )  # fmt: skip
+    def test_that_it_does_not_show_are_no_gap(self, answer: Answer) -> None:
+        events, facts, _ = events_of(cluster() | {"/flagz": answer}, kinds=[BY_NAME["pods"]])
+        assert (API_SERVER_FLAGS, "") not in lists(events)
+        assert (gaps(events), facts.problems) == ([], [])
+
+
+class TestParts:
+    """A kind that is several lists: the kinds of a group, or objects of some names."""
+
+    GROUP = "constraints.gatekeeper.sh"
+
+    def read(self, *resources: str, version: str = "v1beta1", **answers: Any) -> tuple[list[Event], FakeApi]:
+        paths = {f"/apis/{self.GROUP}/{version}/{name}": answer for name, answer in answers.items()}
+        groups = [group(self.GROUP, *resources, version=version)] if resources else []
+        kinds = [BY_NAME["pods"], BY_NAME[f"*.{self.GROUP}"]]
+        events, _, api = events_of(cluster(apis=discovery(*groups)) | paths, kinds=kinds)
+        return [event for event in events if event.resource == f"*.{self.GROUP}"], api
+
+    def test_a_list_that_fails_voids_its_own_objects_alone(self) -> None:
+        broken = [page("x", token="t"), status(403, "Forbidden", "not two")]
+        events, _ = self.read("one", "two", "three", one=page("a"), two=broken, three=page("b"))
+        assert names(lists(events)[f"*.{self.GROUP}", ""]) == ["a", "b"]
+        assert gaps(events) == [Gap(f"*.{self.GROUP}", "", "forbidden", "not two")]
+
+    def test_a_group_that_is_not_served_is_nothing(self) -> None:
+        events, api = self.read()
+        assert events == []
+        assert not [path for path in api.paths if self.GROUP in path]
+
+    def test_a_group_in_a_version_that_nobody_knows_is_not_modelled(self) -> None:
+        events, _ = self.read("one", version="v9")
+        assert events == [Gap(f"*.{self.GROUP}", "", "not modelled", f"one.{self.GROUP} is served only as v9")]
+
+    def test_a_group_that_discovery_does_not_answer_for_is_a_gap(self) -> None:
+        """Which kinds it has nobody knows, so nothing can be asked for."""
+        events, _, _ = events_of(
+            cluster(apis=status(403, "Forbidden", "no")), kinds=[BY_NAME["pods"], BY_NAME[f"*.{self.GROUP}"]]
+        )
+        assert gaps(events)[1:] == [
+            Gap(f"*.{self.GROUP}", "", "failed", f"which kinds {self.GROUP} has is not known: see {API_RESOURCES}")
+        ]
+
+    def test_objects_of_some_names_are_asked_for_one_by_one_in_pages(self) -> None:
+        """Never all of them, on no page."""
+        answers = [page("kyverno", token="t"), page("kyverno"), page()]
+        core = discovery(group("", "pods", "configmaps"))
+        events, _, api = events_of(
+            cluster(api=core) | {"/api/v1/configmaps": answers}, kinds=[BY_NAME["pods"], BY_NAME["configmaps"]]
+        )
+        asked = [request.query["fieldSelector"] for request in api.requests if request.path == "/api/v1/configmaps"]
+        first, second = (f"metadata.name={name}" for name in BY_NAME["configmaps"].named)
+        assert asked == [first, first, second]
+        assert names(lists(events)["configmaps", ""]) == ["kyverno", "kyverno"]
 
 
 class TestReferences:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
+from posture.model import Edit, Fix, Key
+from posture.store import findings, open_store
 from tests.commands.running import API, EVE, NOW, READER, WEB, World, drifted, posture, write
 from tests.generator.objects import account, binding, role, rule, service_account, user
 
@@ -157,6 +161,27 @@ def test_a_name_that_looks_like_a_flag_is_a_name(world: World) -> None:
     assert posture("findings", "show", one, "--fix").out.endswith(
         ": kubectl delete clusterrolebindings.rbac.authorization.k8s.io -- --all\n"
     )
+
+
+def test_the_fix_of_a_constraint_names_its_own_kind(world: World) -> None:
+    """Constraints of all kinds are held together; kubectl knows each by the resource of its kind."""
+    keys = [Key("*.constraints.gatekeeper.sh", "", f"K8sRequired/{name}") for name in ("one", "two")]
+    edits = Edit(keys[0], None), Edit(keys[1], {"kind": "K8sRequired", "spec": {"enforcementAction": "deny"}})
+    with open_store("posture.db") as store, store.transaction() as connection:
+        one = next(findings.select(store, "f.fingerprint = ?", (world.id(EVE),)))
+        findings.save(connection, [replace(one, fix=Fix("Delete K8sRequired one", edits))])
+    said = posture("findings", "show", world.id(EVE), "--fix").out
+    command, _, document = said.partition("\n")
+
+    assert command == "# Delete K8sRequired one: kubectl delete k8srequired.constraints.gatekeeper.sh one"
+    assert yaml.safe_load(document) == {
+        "apiVersion": "constraints.gatekeeper.sh/v1beta1", "kind": "K8sRequired", "metadata": {"name": "two"},
+        "spec": {"enforcementAction": "deny"},
+    }  # fmt: skip
+    (shown,) = posture("findings", "show", world.id(EVE), "-o", "json").json
+    assert shown["fix"]["edits"][0]["object"] == {
+        "resource": "k8srequired.constraints.gatekeeper.sh", "kind": "K8sRequired", "name": "one",
+    }  # fmt: skip
 
 
 def test_what_is_resolved_is_not_decided(world: World) -> None:

@@ -309,12 +309,15 @@ def permissions(given: Any) -> set[tuple[str, str]]:
 
 
 def test_the_role_that_posture_needs() -> None:
-    """It reads and watches; it never writes, and reads no Secret and no ConfigMap."""
+    """It reads and watches; it never writes, and reads no Secret, and of ConfigMaps those of admission engines."""
     (found,) = yaml.safe_load_all(posture("clusterrole").out)
 
     assert (found["kind"], found["metadata"]) == ("ClusterRole", {"name": "posture"})
     assert {verb for one in found["rules"] for verb in one["verbs"]} == {"get", "list", "watch"}
-    assert not {("", "secrets"), ("", "configmaps"), ("*", "*")} & permissions(found)
+    assert not {("", "secrets"), ("*", "*")} & permissions(found)
+    (maps,) = (one for one in found["rules"] if "configmaps" in one.get("resources", ()))
+    assert (maps["resources"], maps["resourceNames"]) == (["configmaps"], ["config-policy-controller", "kyverno"])
+    assert ("constraints.gatekeeper.sh", "*") in permissions(found)
     # Calico's API server asks about the tier of a policy too, of whoever lists policies.
     assert {("projectcalico.org", name) for name in ("tiers", "tier.networkpolicies")} <= permissions(found)
 

@@ -94,7 +94,7 @@ def shared() -> list[Object]:
 def in_namespace(number: int, size: Size) -> Iterator[Object]:
     """Everything of one namespace."""
     name, team = ns(number), TEAMS[number % len(TEAMS)]
-    yield namespace(name, team=f"{team}-team", env="prod" if number % 3 else "test")
+    yield team_namespace(name, team, "prod" if number % 3 else "test")
     for one in ("default", "api", "worker"):
         yield service_account(name, one)
     yield role("config", rule(READ, "configmaps"), rule("get", "secrets", names=["api-tls"]), namespace=name)
@@ -115,6 +115,12 @@ def in_namespace(number: int, size: Size) -> Iterator[Object]:
         yield deployment(name, f"app-{index}", team)
     for index in range(_share(size.policies, size.namespaces, number)):
         yield policy(name, f"policy-{index}")
+
+
+def team_namespace(name: str, team: str, env: str) -> Object:
+    """A namespace as the platform makes it for a team: Pod Security enforces what the team agreed to."""
+    level = "restricted" if team in ("pay", "risk") else "baseline"
+    return namespace(name, team=f"{team}-team", env=env, **{"pod-security.kubernetes.io/enforce": level})
 
 
 def _share(total: int, parts: int, number: int) -> int:
@@ -283,7 +289,7 @@ def _moved() -> list[Plant]:
         Plant("accounts", (binding("all-accounts", "ClusterRole/backup", group(f"system:serviceaccounts:{ns(14)}"),
                                    namespace=ns(14)),), (),
               _places("ClusterRole/backup", (f"group:system:serviceaccounts:{ns(14)}", ns(14)))),
-        Plant("exceeds", (namespace(new, team="pay-team", env="prod"),
+        Plant("exceeds", (team_namespace(new, "pay", "prod"),
                           role("extra", rule("create", "pods"), namespace=new),
                           binding("extra", "Role/extra", account("", "api"), namespace=new)), (),
               _places(f"Role/{new}/extra", (f"serviceaccount:{new}/api", new))),
@@ -311,7 +317,7 @@ def silent(size: Size) -> list[Plant]:
         Plant("inert", (role("inert", rule("get", "nodes"), namespace=ns(18)),
                         binding("inert", "Role/inert", account("", "api"), namespace=ns(18)))),
         Plant("like-peers",
-              (namespace(new, team="web-team", env="prod"), role("config", rule(READ, "configmaps"), namespace=new),
+              (team_namespace(new, "web", "prod"), role("config", rule(READ, "configmaps"), namespace=new),
                binding("edit", "Role/config", account("", "api"), namespace=new))),
     ]  # fmt: skip
 

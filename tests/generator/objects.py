@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from posture.collect import api_resource, body_of, entry_of
-from posture.kinds import API_RESOURCES, BY_KIND, CLUSTER_SCOPED, RBAC
+from posture.kinds import API_RESOURCES, CLUSTER_SCOPED, RBAC, key_of, kind_of
 from posture.model import Content, Entry, Gap, Snapshot, Version
 
 type Object = dict[str, Any]
@@ -104,13 +104,15 @@ def snapshot(
         if raw["kind"] == "APIResource":
             kind, resource = None, API_RESOURCES
         else:
-            kind = BY_KIND[raw["apiVersion"].rpartition("/")[0], raw["kind"]]
+            kind = kind_of(raw["apiVersion"].rpartition("/")[0], raw["kind"])
+            assert kind is not None, f"{raw['apiVersion']} {raw['kind']} is not read"
             resource = kind.name
         digest, body = body_of(kind, {k: v for k, v in raw.items() if k != "apiVersion"} if kind is None else raw)
         if digest not in contents:
             contents[digest] = known[digest] if digest in known else orjson.loads(body)
         meta = raw["metadata"]
-        index.setdefault(resource, {})[meta.get("namespace") or "", meta["name"]] = entry_of(digest, meta)
+        name = key_of(kind, raw).name if kind else meta["name"]
+        index.setdefault(resource, {})[meta.get("namespace") or "", name] = entry_of(digest, meta)
     return Snapshot(cluster, index, contents, tuple(sorted(gaps)), version)
 
 

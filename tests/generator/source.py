@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from posture.collect import Event, Facts, Page
-from posture.kinds import API_RESOURCES, BY_KIND, KINDS
+from posture.kinds import API_RESOURCES, KINDS, kind_of
 from posture.model import Gap, Version
 
 from .objects import Object
@@ -45,4 +45,6 @@ def resource_of(raw: Object) -> str:
     """The resource that an object is of."""
     if raw["kind"] == "APIResource":
         return API_RESOURCES
-    return BY_KIND[raw["apiVersion"].rpartition("/")[0], raw["kind"]].name
+    kind = kind_of(raw["apiVersion"].rpartition("/")[0], raw["kind"])
+    assert kind is not None, f"{raw['apiVersion']} {raw['kind']} is not read"
+    return kind.name

@@ -5,10 +5,15 @@ A policy selects its own requests by name, so that hundreds of them can be in fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
+
+from posture.admission.policy import Space
+from posture.admission.requests import NAME_LABEL, PODS, Request, Resource, pod_creation
+from posture.admission.requests import NAMESPACES as NAMESPACE
+from posture.model import Changed
 
 from .objects import Object, metadata, namespace
 from .pods import random_pod
@@ -18,6 +23,9 @@ GROUP = "posture.test"
 NAMESPACES = {"vap-one": {"team": "pay", "env": "prod"}, "vap-two": {"team": "shop"}, "vap-bare": {}}
 USERS = ("admin", "dev", "bot")
 """All of the group system:masters."""
+
+USER_GROUPS = ("system:masters", "system:authenticated")
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles")
 
 CRDS = [("Limit", "limits", True), ("ClusterLimit", "clusterlimits", False)]
 """(kind, resource, namespaced) of parameters beside ConfigMaps."""
@@ -371,3 +379,43 @@ def binding(name: str = "p", actions: Sequence[str] = ("Deny",), **spec: Any) ->
     """A binding of the policy of the same name."""
     return {"apiVersion": ADMISSION, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
             "spec": {"policyName": name, "validationActions": list(actions), **spec}}  # fmt: skip
+
+
+def request_of(ask: Ask, namespaces: dict[str, Object], stored: dict[str, Object]) -> Request:
+    """What the server is asked, as posture takes it."""
+    there = namespaces.get(ask.namespace)
+    if ask.kind == "Pod" and ask.operation == "CREATE":
+        return pod_creation(ask.object, ask.namespace, there, user=ask.user, groups=USER_GROUPS, dry_run=True)
+    if ask.kind == "Pod":
+        old = stored[ask.name]
+        labels = {**old["metadata"].get("labels", {}), **ask.labels}
+        new = {**old, "metadata": {**old["metadata"], "labels": labels}} if ask.operation == "UPDATE" else None
+        operation: Any = ask.operation
+        return Request(
+            operation, PODS, "", ask.namespace, ask.name, new, old, ask.user, USER_GROUPS, there, dry_run=True
+        )
+    labels = ask.object["metadata"]["labels"]
+    if ask.kind == "Namespace":
+        labels = {**labels, NAME_LABEL: ask.name}
+        thing = {**ask.object, "metadata": {**ask.object["metadata"], "labels": labels}, "status": {"phase": "Active"}}
+        return Request("CREATE", NAMESPACE, "", ask.name, ask.name, thing, None, ask.user, USER_GROUPS, dry_run=True)
+    thing = {**ask.object, "metadata": {"name": ask.name, **({"labels": labels} if labels else {})}}
+    return Request("CREATE", ROLES, "", "", ask.name, thing, None, ask.user, USER_GROUPS, dry_run=True)
+
+
+def space_of(ask: Ask) -> Space:
+    """Where a request is made; the namespace itself for one that makes it."""
+    labels: Mapping[str, str] = ask.object["metadata"]["labels"] if ask.kind == "Namespace" else {}
+    name = ask.name if ask.kind == "Namespace" else ask.namespace
+    return Space.of(name, {"labels": labels or NAMESPACES.get(name, {})} if name else None)
+
+
+def edited(objects: Iterable[Object], removal: Iterable[Changed]) -> list[Object]:
+    """Policies and bindings after some edits."""
+    found = {(one["kind"].lower().removesuffix("y") + "ies" if one["kind"].endswith("y") else one["kind"].lower() + "s",
+              one["metadata"]["name"]): one for one in objects}  # fmt: skip
+    for key, _, new in removal:
+        place = key.resource.partition(".")[0], key.name
+        assert new is not None
+        found[place] = {**found[place], "spec": new["spec"]}
+    return list(found.values())

@@ -1,0 +1,349 @@
+"""The semantic difference of two results: what is admitted in a namespace that was refused, and because of what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from posture.layer import differing
+from posture.model import Change, Comparison, Gap, Key, Note, Through, Unit, Unknown
+from posture.text import listed
+
+from .enforcement import Part, Profile
+from .evaluate import NAMESPACES, Admission, Enforced, Where, like, namespace_of, place_of, refused_as
+from .gaps import doubt, named_through
+from .policy import ANY, Exemption, Policy, Space
+from .register import Entry, register, wanting
+from .units import ordered, own, violated
+
+NAME = "admission"
+LABEL, ENFORCE = "Label", "pod-security.kubernetes.io/enforce"
+NO_POLICY = "NoPolicy"
+"""What one would edit where nothing refuses a request that is made in no namespace."""
+_NOTHING = Through("", "", "")
+type Peers = Mapping[str, tuple[str, ...]]
+
+
+def compare(
+    baseline: Admission,
+    live: Admission,
+    peers: Peers | None = None,
+    within: Collection[Where] | None = None,
+    *,
+    growth: bool = False,
+) -> Comparison:
+    """What is admitted now and was not, and what is no longer. `baseline` is what was agreed.
+
+    `peers` say by which namespaces of the baseline one is judged that is new in live; one without peers is judged as
+    one without labels of its own. With `growth` nothing was agreed for what is new. `within` limits the look at gains.
+    """
+    gains = Gains(baseline, live, peers or {}, growth=growth)
+    if within is not None:
+        found = [change for where in within for change in gains.at(where)]
+        return Comparison(tuple(sorted(found, key=_order)), (), tuple(dict.fromkeys(gains.unknown)))
+    losses = Gains(live, baseline, {}, growth=growth)
+    found = [change for where in gains.places() for change in gains.at(where)]
+    found += [change.mirrored() for where in losses.places() for change in losses.at(where)]
+    unknown = tuple(dict.fromkeys([*gains.unknown, *losses.unknown]))
+    return Comparison(tuple(sorted(found, key=_order)), tuple(_notes(gains)), unknown)
+
+
+def _order(change: Change) -> tuple[object, ...]:
+    return change.direction, change.subject, change.scope, change.through
+
+
+class _Found(NamedTuple):
+    """What was gained through one thing: units, and the objects that may have made it so."""
+
+    units: list[Unit]
+    keys: dict[Key, None]
+
+
+class Gains:
+    """What `live` admits beyond `baseline`, namespace by namespace; only those that are not the same are looked at."""
+
+    def __init__(self, baseline: Admission, live: Admission, peers: Peers, *, growth: bool) -> None:
+        self.baseline = baseline
+        self.live = live
+        self.peers = peers
+        self.growth = growth
+        self.unknown: list[Unknown] = []
+
+    def places(self) -> list[Where]:
+        """Where anything may have been gained."""
+        names = {name for name in differing(self.baseline.spaces, self.live.spaces) if name in self.live.spaces}
+        names |= self.peers.keys() & self.live.spaces.keys()
+        before, after = register(self.baseline), register(self.live)
+        if before is not after:
+            names |= {name for through, one in after.items() if _wanting(one) != _wanting(before.get(through))
+                      for name in one.opens}  # fmt: skip
+        if self.baseline.policies != self.live.policies:
+            names.add("")
+        return [place_of(name) for name in sorted(names)]
+
+    def at(self, where: Where) -> Iterator[Change]:
+        """The changes at one place, one for each thing that one would edit."""
+        name = namespace_of(where)
+        space = self.live.spaces.get(name)
+        if space is None:
+            return
+        agreed = self._agreed(name, space)
+        found: dict[Through, _Found] = {}
+        if agreed is None:
+            for through, mask, keys in opening(space, space.asked & ~space.profile.refused & ~space.profile.unknown):
+                _add(found, through, violated(mask), keys)
+            self._shaped(space, [], found)
+        else:
+            self._refused(space, [profile for profile, _ in agreed], found)
+            self._shaped(space, agreed, found)
+            self._own(space, [profile for profile, _ in agreed], found)
+        self._exceptions(name, space, found)
+        if not name:
+            self._policies(found)
+        gap = doubt(self.live, *where, _NOTHING, self.baseline.snapshot) if found and agreed is not None else None
+        for through, one in sorted(found.items()):
+            if gap is not None:
+                self.unknown.append(Unknown(NAME, *where, through, gap))
+                continue
+            keys = (*one.keys, *([Key(NAMESPACES, "", name)] if name else []))
+            yield Change(NAME, "loosened", *where, through, ordered(one.units), path=(named_through(through),),
+                         evidence=tuple(dict.fromkeys(keys)))  # fmt: skip
+
+    def _agreed(self, name: str, space: Enforced) -> list[tuple[Profile, Space]] | None:
+        """How a namespace is judged: by itself, by its peers, or as one without labels; None: nothing was agreed."""
+        before = self.baseline.spaces
+        if name in self.peers:
+            peers = [(before[peer].profile, before[peer].space) for peer in self.peers[name] if peer in before]
+            alone = Space.of(name, None)
+            return peers or [(like(self.baseline, alone), alone)]
+        old = before.get(name)
+        if old is not None:
+            return [(old.profile, old.space)]
+        return None if self.growth else [(like(self.baseline, space.space), space.space)]
+
+    # Violations -----------------------------------------------------------------------------------------------------
+
+    def _refused(self, space: Enforced, agreed: list[Profile], found: dict[Through, _Found]) -> None:
+        """What all that was agreed refuses and live does not."""
+        lost = space.asked & ~space.profile.refused
+        for profile in agreed:
+            lost &= profile.refused
+        if not lost:
+            return
+        for part in space.profile.parts:
+            doubtful = part.unknown & lost & ~_doubted(agreed, part)
+            if doubtful:
+                lost &= ~doubtful
+                policy = part.policy
+                text = f"{named_through(policy.through)}: {part.why or policy.opaque}"
+                self._cannot(space, policy.through, text)
+        ways = _ways(space, agreed[0], lost)
+        while lost:
+            through, (mask, keys) = max(ways.items(), key=lambda way: ((way[1][0] & lost).bit_count(), way[0]))
+            _add(found, through, violated(mask & lost), keys)
+            lost &= ~mask
+
+    def _shaped(self, space: Enforced, agreed: list[tuple[Profile, Space]], found: dict[Through, _Found]) -> None:
+        """What exceptions take out of requests that are like what they are for, and was refused in these."""
+        profile, name = space.profile, space.space.name
+        for one in profile.openings:
+            exemption = one.exemption
+            mask = profile.opened[one.through].violations if one.shape != ANY else 0
+            for old, place in agreed:
+                if exemption.shape is None and not _has(old, exemption):
+                    text = (
+                        f"{named_through(exemption.through_in(name))} {exemption.what}: what that is, is not evaluated"
+                    )
+                    self._cannot(space, exemption.through_in(name), text)
+                if mask and not (_has(old, exemption) and not mask & ~old.opened[one.through].violations):
+                    mask &= refused_as(self.baseline, old, place, one.shape, mask)
+                else:
+                    mask = 0
+            if mask:
+                keys = (key for part, _ in one.own() for key in part.policy.keys)
+                _add(found, exemption.through_in(name), violated(mask, one.shape), [*exemption.keys, *keys])
+
+    def _cannot(self, space: Enforced, through: Through, why: str) -> None:
+        gap = Gap(through.kind, space.space.name, "not modelled", why)
+        self.unknown.append(Unknown(NAME, *space.where, through, gap))
+
+    # Controls of their own ------------------------------------------------------------------------------------------
+
+    def _own(self, space: Enforced, agreed: list[Profile], found: dict[Through, _Found]) -> None:
+        """Policies of which no test request says what they refuse: by where they count, their action and content."""
+        name, before = space.space.name, [_silent(profile) for profile in agreed]
+        for mark, part in before[0].items():
+            if not all(mark in one for one in before[1:]):
+                continue
+            policy, unit = part.policy, {"control": own(part.policy)}
+            parts = space.profile.through.get(policy.through, ())
+            mine = next((one for one in parts if _same(one.policy, policy)), None)
+            if mine is None and any(one.policy.denies and not _known(one.policy, agreed[0]) for one in parts):
+                text = f"{named_through(policy.through)} changed: what it refuses now is not evaluated"
+                self._cannot(space, policy.through, text)
+            elif mine is None or mine.policy.enforces is False:
+                keys = (key for one in self.live.policies if one.through == policy.through for key in one.keys)
+                _add(found, policy.through_in(name), [unit], [*policy.keys, *keys])
+            elif mine.policy.enforces is None and policy.enforces is True:
+                self._cannot(space, policy.through, f"{named_through(policy.through)}: {mine.policy.why}")
+            else:
+                old = {exemption.through for one in before for exemption in _taking(one[mark])}
+                for exemption in _taking(mine):
+                    if exemption.through not in old:
+                        _add(found, exemption.through_in(name), [unit | {"except": exemption.what}], exemption.keys)
+
+    # Exceptions and policies themselves -----------------------------------------------------------------------------
+
+    def _exceptions(self, name: str, space: Enforced, found: dict[Through, _Found]) -> None:
+        """What is wrong with exceptions that open something here, and was not."""
+        before, after = register(self.baseline), register(self.live)
+        for through in _open_here(name, space):
+            old = before.get(through)
+            was = set(_wanting(old)) if old and name in old.opens else set()
+            new = [{"exception": state} for state in _wanting(after[through]) if state not in was]
+            if new:
+                _add(found, through, new, after[through].keys)
+
+    def _policies(self, found: dict[Through, _Found]) -> None:
+        """Policies that fail open or for which nothing answers, and what changes requests, and did not."""
+        before = {policy.through: policy for policy in self.baseline.policies}
+        for policy in self.live.policies:
+            units = [unit for unit in states(policy) if unit not in [*states(before.get(policy.through))]]
+            if units:
+                _add(found, policy.through, units, policy.keys)
+
+
+def states(policy: Policy | None) -> Iterator[Unit]:
+    """What can be said of a policy itself: it changes requests, fails open, or nothing answers for it."""
+    if policy is None:
+        return
+    if policy.engine == "mutating" or (policy.opaque and not policy.denies and policy.opaque.startswith("mutates")):
+        yield {"mutation": own(policy), "content": str(policy.content)}
+    elif policy.denies:
+        if policy.open:
+            yield {"policy": "fails open"}
+        if policy.up is False:
+            yield {"policy": "down"}
+
+
+def _wanting(entry: Entry | None) -> tuple[str, ...]:
+    return tuple(wanting(entry)) if entry is not None and entry.opens else ()
+
+
+def _open_here(name: str, space: Enforced) -> Iterator[Through]:
+    """The exceptions that open something in a namespace."""
+    for one in space.profile.openings:
+        if space.profile.opened[one.through].violations:
+            yield one.exemption.through_in(name)
+
+
+def _add(found: dict[Through, _Found], through: Through, units: Iterable[Unit], keys: Iterable[Key]) -> None:
+    one = found.setdefault(through, _Found([], {}))
+    one.units.extend(units)
+    one.keys.update(dict.fromkeys(keys))
+
+
+def _has(profile: Profile, exemption: Exemption) -> bool:
+    """Whether there is the same exemption."""
+    mine = next((one.exemption for one in profile.openings if one.through == exemption.through), None)
+    return mine is not None and (mine.shape, mine.what) == (exemption.shape, exemption.what)
+
+
+def _same(one: Policy, other: Policy) -> bool:
+    return one.through == other.through and one.content == other.content
+
+
+def _known(policy: Policy, profile: Profile) -> bool:
+    return any(_same(part.policy, policy) for part in profile.through.get(policy.through, ()))
+
+
+def _taking(part: Part) -> list[Exemption]:
+    return [part.policy.exemptions[number] for number in sorted(part.variant.exemptions)]
+
+
+def _doubted(agreed: list[Profile], part: Part) -> int:
+    """What nobody could say of the same policy before either."""
+    found = -1
+    for profile in agreed:
+        old = next(
+            (one for one in profile.through.get(part.policy.through, ()) if _same(one.policy, part.policy)), None
+        )
+        found &= old.unknown if old is not None else 0
+    return found
+
+
+type _Ways = dict[Through, tuple[int, dict[Key, None]]]
+
+
+def _ways(space: Enforced, agreed: Profile, lost: int) -> _Ways:
+    """What one would edit to have violations refused again: exceptions, else the policies that refused them."""
+    found: _Ways = {}
+    name = space.space.name
+    for part in agreed.parts:
+        mine = part.refused & lost
+        if not mine:
+            continue
+        left, keys = mine, dict.fromkeys(part.policy.keys)
+        for now in space.profile.through.get(part.policy.through, ()):
+            keys |= dict.fromkeys(now.policy.keys)
+            for number, mask in now.row.excused.items() if now.policy.enforces is not False else ():
+                exemption = now.policy.exemptions[number]
+                if mask & mine:
+                    _way(found, exemption.through_in(name), mask & mine, keys | dict.fromkeys(exemption.keys))
+                    left &= ~mask
+        if left:
+            _way(found, part.policy.through_in(name), left, keys)
+    return found
+
+
+def _way(found: _Ways, through: Through, mask: int, keys: dict[Key, None]) -> None:
+    old = found.get(through, (0, {}))
+    found[through] = old[0] | mask, old[1] | keys
+
+
+def opening(space: Enforced, mask: int) -> Iterator[tuple[Through, int, tuple[Key, ...]]]:
+    """Why violations are admitted in a namespace: an exception, else that nothing asks for more there."""
+    name = space.space.name
+    for one in space.profile.openings:
+        mine = space.profile.opened[one.through].violations & mask if one.shape == ANY else 0
+        if mine:
+            yield one.exemption.through_in(name), mine, one.exemption.keys
+            mask &= ~mine
+    if mask:
+        yield (Through(LABEL, name, ENFORCE) if name else Through(NO_POLICY, "", "")), mask, ()
+
+
+def _silent(profile: Profile) -> dict[tuple[Through, Hashable], Part]:
+    """The policies that are controls of their own."""
+    return {
+        (part.policy.through, part.policy.content): part for part in profile.parts
+        if part.silent and part.policy.denies and not part.variant.why
+    }  # fmt: skip
+
+
+# Notes --------------------------------------------------------------------------------------------------------------
+
+
+def _notes(gains: Gains) -> Iterator[Note]:
+    """Policies that refuse nothing any more where others still refuse the same."""
+    lost: dict[tuple[Through, tuple[str, ...]], list[str]] = {}
+    for name in differing(gains.baseline.spaces, gains.live.spaces):
+        before, after = gains.baseline.spaces.get(name), gains.live.spaces.get(name)
+        if before is None or after is None:
+            continue
+        for part in before.profile.parts:
+            less = part.refused
+            for now in after.profile.through.get(part.policy.through, ()):
+                less &= ~now.refused
+            if less and not less & ~after.profile.refused:
+                others = {
+                    named_through(one.policy.through_in(name)) for one in after.profile.parts if one.refused & less
+                }
+                lost.setdefault((part.policy.through, tuple(sorted(others))), []).append(name)
+    for (through, rest), names in sorted(lost.items()):
+        text = f"{named_through(through)} no longer refuses what {listed(list(rest), 3)} still refuses"
+        where = f" in {listed(sorted(names), 3)}" if names != [""] else ""
+        yield Note(NAME, "redundancy", place_of(min(names))[0], place_of(min(names))[1], text + where)
+
+
+__all__ = ["ENFORCE", "LABEL", "NAME", "NO_POLICY", "Gains", "compare", "opening", "states"]

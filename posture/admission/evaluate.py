@@ -1,0 +1,282 @@
+"""What is refused in each namespace of a snapshot; an update asks only what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import ModuleType
+from typing import cast
+from weakref import WeakValueDictionary
+
+from posture.layer import Layer
+from posture.model import CLUSTER_SCOPE, Changed, Key, Snapshot, Through
+
+from .cel import Evaluator, Missing
+from .enforcement import ALL, CLUSTER, Opening, Profile, Questions, ask, ask_openings, parts_of
+from .engines import gatekeeper, kyverno, mutating, opaque, podsecurity, scc, sigstore, vap, webhooks
+from .policy import Engine, Exemption, Policy, Shape, Space, Variant
+from .served import Served, Serving
+from .workloads import WORKLOADS
+
+NAMESPACES = "namespaces"
+NAMESPACE = "namespace:"
+CLUSTER_SUBJECT = "cluster"
+_MODULES: tuple[ModuleType, ...] = (podsecurity, vap, mutating, kyverno, gatekeeper, webhooks, sigstore, scc, opaque)
+ENGINES: Mapping[str, Engine] = {module.NAME: cast("Engine", module) for module in _MODULES}
+READS = tuple(dict.fromkeys((NAMESPACES, *WORKLOADS, *(kind for engine in ENGINES.values() for kind in engine.READS))))
+type Where = tuple[str, str]
+type _Key = tuple[tuple[int, Variant], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Enforced:
+    """A namespace ("" is the cluster, for what is made in none) and what is refused in it.
+
+    `served` are the workloads that a policy, as it is there, would refuse without an exemption, by what one edits.
+    """
+
+    space: Space
+    profile: Profile
+    served: Mapping[tuple[Policy, Variant], Served]
+
+    @property
+    def where(self) -> Where:
+        """Its place."""
+        return place_of(self.space.name)
+
+    @property
+    def asked(self) -> int:
+        """The violations that can be made there."""
+        return _asked(self.space.name)
+
+
+def place_of(namespace: str) -> Where:
+    """The place of a namespace; "" is the cluster's."""
+    return (f"{NAMESPACE}{namespace}", namespace) if namespace else (CLUSTER_SUBJECT, CLUSTER_SCOPE)
+
+
+def namespace_of(where: Where) -> str:
+    """The namespace of a place; "" is the cluster."""
+    return "" if where[1] == CLUSTER_SCOPE else where[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Admission:
+    """A result: the policies, in order, and each namespace's state."""
+
+    snapshot: Snapshot
+    policies: tuple[Policy, ...]
+    strays: tuple[Exemption, ...]
+    spaces: Mapping[str, Enforced]
+    touched: frozenset[Where] = frozenset()
+    profiles: WeakValueDictionary[_Key, Profile] = field(default_factory=WeakValueDictionary)
+
+    @property
+    def cel(self) -> Evaluator:
+        """Who answers expressions."""
+        found: Evaluator = self.snapshot.settings.get("cel") or Missing()
+        return found
+
+    @cached_property
+    def places(self) -> frozenset[Where]:
+        """Every namespace, and the cluster."""
+        return frozenset(map(place_of, self.spaces))
+
+
+def evaluate(snapshot: Snapshot, previous: Admission | None = None, changed: Iterable[Changed] = ()) -> Admission:
+    """What is refused. Without `previous` an update from nothing; the cost follows `changed`."""
+    keys = [change.key for change in changed]
+    if previous is None:
+        return _Update(snapshot, None, keys).result()
+    if not snapshot.settings:
+        snapshot = replace(snapshot, settings=previous.snapshot.settings)
+    same = snapshot.settings == previous.snapshot.settings and snapshot.version == previous.snapshot.version
+    if not same:
+        return _Update(snapshot, None, keys).result()
+    if not any(key.resource in _READ for key in keys):
+        return replace(previous, snapshot=snapshot, touched=frozenset())
+    return _Update(snapshot, previous, keys).result()
+
+
+_READ = frozenset(READS)
+
+
+class _Update:
+    """One update: the policies that are others now, the namespaces for which that matters, and the result."""
+
+    def __init__(self, snapshot: Snapshot, previous: Admission | None, keys: Collection[Key]) -> None:
+        self.snapshot = snapshot
+        self.previous = previous
+        self.keys = keys
+        self.all = previous is None
+        self.kinds = {key.resource for key in keys}
+        self.profiles: WeakValueDictionary[_Key, Profile] = previous.profiles if previous else WeakValueDictionary()
+        self.result_ = Admission(snapshot, (), (), {})
+        self.questions = Questions(ENGINES, self.result_.cel)
+
+    def result(self) -> Admission:
+        """The namespaces for which something changed, made anew, above the others."""
+        previous = self.previous
+        policies = tuple(policy for name in ENGINES for policy in self._policies(name))
+        strays = tuple(one for engine in ENGINES.values() for one in engine.strays(self.snapshot))
+        before: Mapping[str, Enforced] = previous.spaces if previous else {}
+        new = [policy for policy in policies if previous is None or policy not in set(previous.policies)]
+        gone = frozenset(previous.policies) - frozenset(policies) if previous else frozenset()
+        moved = self._moved()
+        there = self._namespaces(before)
+        anew = {name for name in moved if name in there}
+        if self.all:
+            anew = set(there)
+        chosen = {name: [*_variants(policies, self._space(name))] for name in sorted(anew)}
+        if new or gone:
+            chosen |= self._others(before, policies, new, gone, anew & moved, there)
+        spaces = {name: self._space(name) for name in chosen}
+        ask(self.questions, ((policy, variant, spaces[name], _asked(name))
+                             for name, variants in chosen.items() for policy, variant in variants))  # fmt: skip
+        return self._made(policies, strays, before, chosen, moved, there)
+
+    # Policies -------------------------------------------------------------------------------------------------------
+
+    def _policies(self, name: str) -> list[Policy]:
+        """An engine's policies; those that are as they were are the same objects as before."""
+        engine = ENGINES[name]
+        old = [policy for policy in self.previous.policies if policy.engine == name] if self.previous else []
+        if self.previous is not None and not self.kinds.intersection(engine.READS):
+            return old
+        known: dict[object, Policy] = {_mark(policy, self.previous.snapshot): policy for policy in old if self.previous}
+        made = [*engine.policies(self.snapshot)]
+        return [known.pop(_mark(policy, self.snapshot), policy) for policy in made]
+
+    # Namespaces -----------------------------------------------------------------------------------------------------
+
+    def _namespaces(self, before: Mapping[str, Enforced]) -> Collection[str]:
+        """The namespaces that are there: listed ones, those that hold an object, and the cluster."""
+        if self.previous is not None and NAMESPACES not in self.kinds and not self.kinds.intersection(WORKLOADS):
+            return before.keys()
+        found = {name for _, name in self.snapshot.index.get(NAMESPACES, {})}
+        for kind in WORKLOADS:
+            found |= {namespace for namespace, _ in self.snapshot.index.get(kind, {})}
+        return {"", *found}
+
+    def _moved(self) -> set[str]:
+        """The namespaces of which an object changed, or they themselves."""
+        return {key.name if key.resource == NAMESPACES else key.namespace
+                for key in self.keys if key.resource == NAMESPACES or key.resource in WORKLOADS}  # fmt: skip
+
+    def _space(self, name: str) -> Space:
+        return Space.of(name, self.snapshot.get(Key(NAMESPACES, "", name)) if name else None)
+
+    def _others(
+        self, before: Mapping[str, Enforced], policies: tuple[Policy, ...], new: list[Policy], gone: frozenset[Policy],
+        anew: Collection[str], there: Collection[str],
+    ) -> dict[str, list[tuple[Policy, Variant]]]:  # fmt: skip
+        """The namespaces that did not change themselves and for which a policy that did is meant now, or was before."""
+        found: dict[str, list[tuple[Policy, Variant]]] = {}
+        order = {policy: number for number, policy in enumerate(policies)}
+        for name, old in before.items():
+            if name in anew or name not in there:
+                continue
+            fresh = [*_variants(new, old.space)]
+            if fresh or (gone and any(part.policy in gone for part in old.profile.parts)):
+                kept = [(part.policy, part.variant) for part in old.profile.parts if part.policy not in gone]
+                found[name] = sorted(kept + fresh, key=lambda one: order[one[0]])
+        return found
+
+    def _made(
+        self, policies: tuple[Policy, ...], strays: tuple[Exemption, ...], before: Mapping[str, Enforced],
+        chosen: Mapping[str, list[tuple[Policy, Variant]]], moved: Collection[str], there: Collection[str],
+    ) -> Admission:  # fmt: skip
+        wanted = {name: (self._space(name), self._profile(variants)) for name, variants in chosen.items()}
+        fresh = {
+            id(profile): (profile, space) for space, profile in wanted.values() if "opened" not in profile.__dict__
+        }
+        ask_openings(self.questions, fresh.values())
+        whole = len(wanted) * 4 > len(before)
+        spaces: dict[str, Enforced] | Layer[str, Enforced]
+        spaces = dict(before) if whole else before.fork() if isinstance(before, Layer) else Layer(before or None)
+        touched = set()
+        for name, served in self._served(before, wanted, moved).items():
+            spaces[name] = Enforced(*wanted[name], served)
+            touched.add(place_of(name))
+        for name in [name for name in moved if name in before and name not in there]:
+            del spaces[name]
+            touched.add(place_of(name))
+        if self.previous is None or policies != self.previous.policies:
+            touched.add(place_of(""))
+        return Admission(self.snapshot, policies, strays, spaces, frozenset(touched), self.profiles)
+
+    def _served(
+        self, before: Mapping[str, Enforced], wanted: Mapping[str, tuple[Space, Profile]], moved: Collection[str]
+    ) -> dict[str, dict[tuple[Policy, Variant], Served]]:
+        """Whom exemptions serve; asked again only where workloads or a policy are others."""
+        found: dict[str, dict[tuple[Policy, Variant], Served]] = {}
+        asking = Serving(self.snapshot, ENGINES, self.result_.cel)
+        for name, (_, profile) in wanted.items():
+            old = before.get(name) if name not in moved else None
+            found[name] = {}
+            for policy, variant, _ in profile.parts:
+                if name and variant.exemptions and policy.enforces is not False:
+                    known = old.served.get((policy, variant)) if old else None
+                    found[name][policy, variant] = asking.want(name, policy, variant) if known is None else known
+        asking.answer()
+        return found
+
+    def _profile(self, variants: list[tuple[Policy, Variant]]) -> Profile:
+        key = tuple((id(policy), variant) for policy, variant in variants)
+        found = self.profiles.get(key)
+        if found is None:
+            found = self.profiles[key] = Profile(parts_of(variants))
+        return found
+
+
+def like(result: Admission, space: Space) -> Profile:
+    """What would be refused in a namespace that is not there."""
+    variants = [*_variants(result.policies, space)]
+    questions = Questions(ENGINES, result.cel)
+    ask(questions, ((policy, variant, space, _asked(space.name)) for policy, variant in variants))
+    key = tuple((id(policy), variant) for policy, variant in variants)
+    found = result.profiles.get(key)
+    if found is None:
+        found = result.profiles[key] = Profile(parts_of(variants))
+        ask_openings(questions, [(found, space)])
+    return found
+
+
+def refused_as(result: Admission, profile: Profile, space: Space, shape: Shape, mask: int) -> int:
+    """Of some violations those that are refused for sure in requests of another shape."""
+    questions = Questions(ENGINES, result.cel)
+    for part in profile.parts:
+        if part.policy.enforces is not False and part.variant.exemptions and part.base & mask:
+            questions.want(part.policy, part.key(shape, part.variant.exemptions), space, part.base & mask)
+    questions.answer()
+    return Opening(profile.parts, Through("", "", ""), shape).refused_else(mask)[0]
+
+
+def _asked(namespace: str) -> int:
+    """The violations that can be made there."""
+    return ALL & ~CLUSTER if namespace else CLUSTER
+
+
+def _variants(policies: Iterable[Policy], space: Space) -> Iterator[tuple[Policy, Variant]]:
+    for policy in policies:
+        variant = ENGINES[policy.engine].variant(policy, space)
+        if variant is not None:
+            yield policy, variant
+
+
+def _mark(policy: Policy, snapshot: Snapshot) -> object:
+    """All by which a policy differs from what it was: the objects that it is made of, and what others make of it."""
+
+    def digest(key: Key) -> bytes:
+        entry = snapshot.entry(key)
+        return entry.digest if entry else b""
+
+    exemptions = tuple(
+        (one.through, one.idle, one.expired, one.labels, tuple(map(digest, one.keys))) for one in policy.exemptions
+    )
+    digests = tuple(map(digest, policy.keys))
+    return (
+        policy.engine, policy.through, policy.content, policy.denies, policy.up, policy.open, policy.why, policy.opaque,
+        policy.users, policy.keys, digests, exemptions,
+    )  # fmt: skip
