@@ -45,6 +45,10 @@ class Rules:
     owners: owners.Owners
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def at(self, now: str) -> Rules:
+        """The same at a moment (RFC 3339)."""
+        return replace(self, settings={**self.settings, "now": now})
+
     def applying(self, snapshot: Snapshot) -> list[Check]:
         """The checks that are meant for a cluster of this version."""
         return [check for check in self.checks if check.applies(snapshot.version)]
@@ -85,8 +89,7 @@ def beyond(domain: str, given: Any, recorded: Any) -> Any:
 def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, now: str) -> Judgement:
     """What is possible in a snapshot that was not agreed, and what that makes of the findings that are known."""
     checks = {check.id: check for check in rules.applying(snapshot)}
-    settings = {**rules.settings, "now": now}
-    snapshot = replace(snapshot, settings=settings)
+    snapshot = replace(snapshot, settings=rules.at(now).settings)
     drafts: list[Finding] = []
     judgement = Judgement(Outcome())
     yardsticks: dict[str, Yardstick] = {}

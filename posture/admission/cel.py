@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import orjson
+
+if TYPE_CHECKING:
+    from .policy import Space
 
 type Outcome = Literal["true", "false", "text", "null", "other", "error", "unknown"]
 
@@ -19,6 +22,20 @@ _FIELD = r"\s*\.\s*\??\s*[A-Za-z_][A-Za-z0-9_]*(?![A-Za-z0-9_]|\s*\()"
 _HARMLESS = re.compile(r"\b(?:object|oldObject)\s*[!=]=\s*null\b|\bhas\(\s*(?:object|oldObject)\s*\.\s*metadata\s*\)")
 _DYNAMIC = re.compile(rf"\b(?:object|oldObject|request|metadata)\b(?!{_FIELD})")
 _REQUEST = re.compile(rf"\brequest\b(?!{_FIELD})")
+_NAMED = re.compile(r"\b(?:metadata\s*\.\s*\??\s*(?:name|generateName)|request\s*\.\s*\??\s*name)\b")
+_TEXT = r"(?:'(?P<one>[^'\\\n]*)'|\"(?P<two>[^\"\\\n]*)\")"
+_LABELS = r"\bnamespaceObject\s*\.\s*\??\s*metadata\s*\.\s*\??\s*labels"
+_LABEL = re.compile(
+    rf"{_LABELS}\s*(?:\[\s*\??\s*{_TEXT}\s*\]|\.\s*\??\s*(?P<field>[A-Za-z][A-Za-z0-9_]*)(?![A-Za-z0-9_]|\s*\())"
+)
+"""A label of the namespace by a constant key."""
+_LABELLED = re.compile(rf"(?P<before>^|[(&|?:,\[{{])\s*{_TEXT}\s*in\s+{_LABELS}\b(?!\s*[.\[(])")
+"""Whether there is one; what stands before must not bind more tightly than `in` does."""
+_THERE = re.compile(
+    r"\bnamespaceObject\s*[!=]=\s*null\b|\bhas\(\s*namespaceObject\s*\.\s*metadata(?:\s*\.\s*labels)?\s*\)"
+)
+"""The same for every namespace: each has a label with its name."""
+_SPACE_NAME = re.compile(r"\bnamespaceObject\s*\.\s*\??\s*metadata\s*\.\s*\??\s*name(?![A-Za-z0-9_]|\s*\()")
 
 
 class Answer(NamedTuple):
@@ -66,8 +83,7 @@ class Program:
     @cached_property
     def words(self) -> frozenset[str]:
         """Every word of every expression: an input that is not among them is not looked at."""
-        texts = (*self.expressions, *(expression for _, expression in self.variables))
-        return frozenset(word for text in texts for word in _WORD.findall(text))
+        return frozenset(word for text in _texts(self) for word in _WORD.findall(text))
 
     @property
     def body(self) -> dict[str, Any]:
@@ -118,8 +134,85 @@ def about_namespace(program: Program) -> bool:
     The namespace is in `request.namespace`, `object.metadata.namespace` and `namespaceObject`. Not for requests whose
     object is a namespace itself.
     """
-    if not _names(program).isdisjoint({"namespace", "namespaceObject", "authorizer"}):
+    return not _names(program).isdisjoint({"namespace", "namespaceObject", "authorizer"}) or _reads_unnamed(program)
+
+
+def namespace_mark(program: Program, space: Space) -> Hashable:
+    """What of a namespace an answer may depend on: in namespaces of equal marks it is the same. None is nothing.
+
+    As for `about_namespace`. Of what is asked only the namespace itself has more than its name.
+    """
+    looks = _looks(program)
+    if looks is None:
+        return (space.name, *sorted(space.labels.items())), tuple(sorted(space.annotations.items()))
+    if not looks.name and not looks.labels:
+        return None
+    return space.name if looks.name else "", tuple((key, space.labels.get(key)) for key in looks.labels)
+
+
+@lru_cache(4096)
+def about_name(program: Program) -> bool:
+    """Whether an answer may depend on what the object, or one that owns it, is called: False only where it is sure
+    that none does.
+    """
+    if not _names(program).isdisjoint({"authorizer", "ownerReferences"}) or _reads_unnamed(program):
         return True
+    return any(map(_NAMED.search, _texts(program)))
+
+
+class _Looks(NamedTuple):
+    """What of a namespace is looked at: its name, and labels by their keys."""
+
+    name: bool
+    labels: tuple[str, ...]
+
+
+@lru_cache(4096)
+def _looks(program: Program) -> _Looks | None:
+    """What of a namespace an answer may depend on; None where it may be anything."""
+    if not about_namespace(program):
+        return _Looks(False, ())
+    keys: dict[str, None] = {}
+    named = False
+
+    def read(match: re.Match[str]) -> str:
+        keys.update(dict.fromkeys(text for text in match.group("one", "two") if text is not None))
+        return f"{match['before']} true"
+
+    def looked(match: re.Match[str]) -> str:
+        keys.update(dict.fromkeys(text for text in match.group("one", "two", "field") if text is not None))
+        return "true"
+
+    def without(text: str) -> str:
+        nonlocal named
+        rest = _LABEL.sub(looked, _LABELLED.sub(read, _THERE.sub("true", text)))
+        named = named or _SPACE_NAME.search(rest) is not None
+        return _SPACE_NAME.sub("true", rest)
+
+    if any("//" in text for text in _texts(program)):  # a comment may stand where a pattern sees the beginning
+        return None
+    variables = tuple((name, without(text)) for name, text in program.variables)
+    rest = Program(tuple(map(without, program.expressions)), variables)
+    if not _names(rest).isdisjoint({"namespaceObject", "authorizer"}):
+        return None
+    return _Looks(named or about_namespace(rest), tuple(sorted(keys)))
+
+
+@lru_cache(4096)
+def about_user(program: Program) -> bool:
+    """Whether an answer may depend on who asks: False only where it is sure that none does."""
+    if not _names(program).isdisjoint({"userInfo", "authorizer"}):
+        return True
+    return any(map(_REQUEST.search, _texts(program)))
+
+
+def _texts(program: Program) -> tuple[str, ...]:
+    """All of its expressions, those of variables too."""
+    return *program.expressions, *(text for _, text in program.variables)
+
+
+def _reads_unnamed(program: Program) -> bool:
+    """Whether it may look at fields of the object or of the request that it does not name."""
     whole: list[str] = []  # variables that are the object itself, as templates of Gatekeeper have one
     for name, text in program.variables:
         rest = _without_whole(text, whole)
@@ -128,14 +221,6 @@ def about_namespace(program: Program) -> bool:
         if rest != text:
             whole.append(name)
     return any(_dynamic(text, whole) for text in program.expressions)
-
-
-@lru_cache(4096)
-def about_user(program: Program) -> bool:
-    """Whether an answer may depend on who asks: False only where it is sure that none does."""
-    if not _names(program).isdisjoint({"userInfo", "authorizer"}):
-        return True
-    return any(_REQUEST.search(text) for text in (*program.expressions, *(text for _, text in program.variables)))
 
 
 def _names(program: Program) -> set[str]:

@@ -13,7 +13,7 @@ from .enforcement import Part, Profile
 from .evaluate import NAMESPACES, Admission, Enforced, Where, like, namespace_of, place_of, refused_as
 from .gaps import doubt, named_through
 from .policy import ANY, Exemption, Policy, Space
-from .register import Entry, register, wanting
+from .register import Entry, entry_of, register, wanting
 from .units import ordered, own, violated
 
 NAME = "admission"
@@ -100,7 +100,7 @@ class Gains:
         self._exceptions(name, space, found)
         if not name:
             self._policies(found)
-        gap = doubt(self.live, *where, _NOTHING, self.baseline.snapshot) if found and agreed is not None else None
+        gap = self._hidden(where) if found and agreed is not None else None
         for through, one in sorted(found.items()):
             if gap is not None:
                 self.unknown.append(Unknown(NAME, *where, through, gap))
@@ -108,6 +108,11 @@ class Gains:
             keys = (*one.keys, *([Key(NAMESPACES, "", name)] if name else []))
             yield Change(NAME, "loosened", *where, through, ordered(one.units), path=(named_through(through),),
                          evidence=tuple(dict.fromkeys(keys)))  # fmt: skip
+
+    def _hidden(self, where: Where) -> Gap | None:
+        """The gap, on either side, because of which nothing can be said of a place."""
+        before, after = self.baseline.snapshot, self.live.snapshot
+        return doubt(self.live, *where, _NOTHING, before) or doubt(self.baseline, *where, _NOTHING, after)
 
     def _agreed(self, name: str, space: Enforced) -> list[tuple[Profile, Space]] | None:
         """How a namespace is judged: by itself, by its peers, or as one without labels; None: nothing was agreed."""
@@ -196,13 +201,13 @@ class Gains:
 
     def _exceptions(self, name: str, space: Enforced, found: dict[Through, _Found]) -> None:
         """What is wrong with exceptions that open something here, and was not."""
-        before, after = register(self.baseline), register(self.live)
-        for through in _open_here(name, space):
-            old = before.get(through)
-            was = set(_wanting(old)) if old and name in old.opens else set()
-            new = [{"exception": state} for state in _wanting(after[through]) if state not in was]
-            if new:
-                _add(found, through, new, after[through].keys)
+        for through, share in space.shares.items():
+            entry, old = entry_of(self.live, through), entry_of(self.baseline, through)
+            if share.opens and entry is not None:
+                was = set(_wanting(old)) if old and name in old.opens else set()
+                new = [{"exception": state} for state in _wanting(entry) if state not in was]
+                if new:
+                    _add(found, through, new, entry.keys)
 
     def _policies(self, found: dict[Through, _Found]) -> None:
         """Policies that fail open or for which nothing answers, and what changes requests, and did not."""
@@ -228,13 +233,6 @@ def states(policy: Policy | None) -> Iterator[Unit]:
 
 def _wanting(entry: Entry | None) -> tuple[str, ...]:
     return tuple(wanting(entry)) if entry is not None and entry.opens else ()
-
-
-def _open_here(name: str, space: Enforced) -> Iterator[Through]:
-    """The exceptions that open something in a namespace."""
-    for one in space.profile.openings:
-        if space.profile.opened[one.through].violations:
-            yield one.exemption.through_in(name)
 
 
 def _add(found: dict[Through, _Found], through: Through, units: Iterable[Unit], keys: Iterable[Key]) -> None:

@@ -10,7 +10,7 @@ from . import pss
 from .compare import ENFORCE, LABEL
 from .controls import BASELINE, RESTRICTED
 from .evaluate import NAMESPACES, Admission, namespace_of
-from .register import register
+from .register import entry_of, register
 from .workloads import requests_of
 
 
@@ -22,7 +22,7 @@ def evidence(live: Admission, change: Change) -> tuple[Key, ...]:
 
 def edits(live: Admission, change: Change) -> Iterator[tuple[str, tuple[Changed, ...]]]:
     """Ways to take a gain back when there is no agreed version to go back to."""
-    entry = register(live).get(change.through)
+    entry = entry_of(live, change.through)
     if entry is not None:
         removal = removed(live.snapshot, change.through.namespace, entry.exemption.removal, local=entry.exemption.local,
                           label=change.through.name)  # fmt: skip

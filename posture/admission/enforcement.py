@@ -146,7 +146,7 @@ class Profile:
         """
         found = {}
         for opening in self.openings:
-            sure = maybe = 0
+            sure, maybe = 0, opening.doubtful
             for part, numbers, excused in opening.owners():
                 without = part.row_of(opening.shape, part.variant.exemptions - numbers)
                 certain = part.sure
@@ -339,6 +339,15 @@ class Opening(NamedTuple):
                 excused |= row.excused.get(number, 0)
             if excused:
                 yield part, numbers, excused
+
+    @property
+    def doubtful(self) -> int:
+        """What is refused without any exemption, and may be with all of them: nobody can say whether one counts."""
+        found = 0
+        for part, _ in self.own():
+            base: Row = part.policy.rows[_base(part.variant)]
+            found |= part.row_of(self.shape, part.variant.exemptions).unknown & base.refused
+        return found
 
     def others(self) -> Iterator[Part]:
         """The policies that might say another thing of a request of this shape."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
-from typing import cast
+from typing import NamedTuple, cast
 from weakref import WeakValueDictionary
 
 from posture.layer import Layer
@@ -29,6 +29,18 @@ type Where = tuple[str, str]
 type _Key = tuple[tuple[int, Variant], ...]
 
 
+class Share(NamedTuple):
+    """What an exception means in one namespace: what it opens there and what it may, and whom it serves."""
+
+    exemption: Exemption
+    policies: tuple[Policy, ...]
+    opens: int
+    maybe: int
+    serves: tuple[str, ...]
+    sure: bool
+    """Whether all that it takes out is known."""
+
+
 @dataclass(frozen=True, eq=False)
 class Enforced:
     """A namespace ("" is the cluster, for what is made in none) and what is refused in it.
@@ -44,6 +56,22 @@ class Enforced:
     def where(self) -> Where:
         """Its place."""
         return place_of(self.space.name)
+
+    @cached_property
+    def shares(self) -> Mapping[Through, Share]:
+        """What each exception means here, by what one edits."""
+        name = self.space.name
+        found: dict[Through, Share] = {}
+        for one in self.profile.openings:
+            opened = self.profile.opened[one.through]
+            policies = tuple(part.policy for part, _ in one.own())
+            serves = {subject for part, _ in one.own()
+                      for subject in self.served.get((part.policy, part.variant), {}).get(one.through, ())}  # fmt: skip
+            exemption = one.exemption
+            sure = exemption.shape is not None and not any(policy.opaque for policy in policies)
+            through = exemption.through_in(name)
+            found[through] = Share(exemption, policies, opened.violations, opened.unknown, tuple(sorted(serves)), sure)
+        return found
 
     @property
     def asked(self) -> int:
@@ -67,8 +95,11 @@ class Admission:
 
     snapshot: Snapshot
     policies: tuple[Policy, ...]
-    strays: tuple[Exemption, ...]
+    strays: Mapping[str, tuple[Exemption, ...]]
+    """Exceptions of which no policy knows, by engine."""
     spaces: Mapping[str, Enforced]
+    shares: Mapping[Through, Mapping[str, Share]] = field(default_factory=dict)
+    """What each exception means, by namespace."""
     touched: frozenset[Where] = frozenset()
     profiles: WeakValueDictionary[_Key, Profile] = field(default_factory=WeakValueDictionary)
 
@@ -112,17 +143,18 @@ class _Update:
         self.all = previous is None
         self.kinds = {key.resource for key in keys}
         self.profiles: WeakValueDictionary[_Key, Profile] = previous.profiles if previous else WeakValueDictionary()
-        self.result_ = Admission(snapshot, (), (), {})
+        self.result_ = Admission(snapshot, (), {}, {})
         self.questions = Questions(ENGINES, self.result_.cel)
 
     def result(self) -> Admission:
         """The namespaces for which something changed, made anew, above the others."""
         previous = self.previous
         policies = tuple(policy for name in ENGINES for policy in self._policies(name))
-        strays = tuple(one for engine in ENGINES.values() for one in engine.strays(self.snapshot))
+        strays = {name: self._strays(name) for name in ENGINES}
         before: Mapping[str, Enforced] = previous.spaces if previous else {}
-        new = [policy for policy in policies if previous is None or policy not in set(previous.policies)]
-        gone = frozenset(previous.policies) - frozenset(policies) if previous else frozenset()
+        old = frozenset(previous.policies) if previous else frozenset()
+        new = [policy for policy in policies if policy not in old]
+        gone = old - frozenset(policies)
         moved = self._moved()
         there = self._namespaces(before)
         anew = {name for name in moved if name in there}
@@ -147,6 +179,11 @@ class _Update:
         known: dict[object, Policy] = {_mark(policy, self.previous.snapshot): policy for policy in old if self.previous}
         made = [*engine.policies(self.snapshot)]
         return [known.pop(_mark(policy, self.snapshot), policy) for policy in made]
+
+    def _strays(self, name: str) -> tuple[Exemption, ...]:
+        if self.previous is not None and not self.kinds.intersection(ENGINES[name].READS):
+            return self.previous.strays[name]
+        return tuple(ENGINES[name].strays(self.snapshot))
 
     # Namespaces -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +221,7 @@ class _Update:
         return found
 
     def _made(
-        self, policies: tuple[Policy, ...], strays: tuple[Exemption, ...], before: Mapping[str, Enforced],
+        self, policies: tuple[Policy, ...], strays: Mapping[str, tuple[Exemption, ...]], before: Mapping[str, Enforced],
         chosen: Mapping[str, list[tuple[Policy, Variant]]], moved: Collection[str], there: Collection[str],
     ) -> Admission:  # fmt: skip
         wanted = {name: (self._space(name), self._profile(variants)) for name, variants in chosen.items()}
@@ -204,7 +241,30 @@ class _Update:
             touched.add(place_of(name))
         if self.previous is None or policies != self.previous.policies:
             touched.add(place_of(""))
-        return Admission(self.snapshot, policies, strays, spaces, frozenset(touched), self.profiles)
+        shares = self._shares(before, spaces, touched)
+        return Admission(self.snapshot, policies, strays, spaces, shares, frozenset(touched), self.profiles)
+
+    def _shares(
+        self, before: Mapping[str, Enforced], after: Mapping[str, Enforced], touched: Iterable[Where]
+    ) -> Mapping[Through, Mapping[str, Share]]:
+        """What each exception means, with what the namespaces that changed have to say."""
+        old = self.previous.shares if self.previous else {}
+        fresh: dict[Through, dict[str, Share]] = {}
+        for name in map(namespace_of, touched):
+            was, now = before.get(name), after.get(name)
+            if was is now:
+                continue
+            for through in was.shares if was else ():
+                fresh.setdefault(through, dict(old.get(through, {}))).pop(name, None)
+            for through, share in (now.shares if now else {}).items():
+                fresh.setdefault(through, dict(old.get(through, {})))[name] = share
+        found: Layer[Through, Mapping[str, Share]] = old.fork() if isinstance(old, Layer) else Layer(old or None)
+        for through, by in fresh.items():
+            if by:
+                found[through] = by
+            elif through in found:
+                del found[through]
+        return found
 
     def _served(
         self, before: Mapping[str, Enforced], wanted: Mapping[str, tuple[Space, Profile]], moved: Collection[str]

@@ -14,11 +14,10 @@ from typing import Any
 from posture.model import Change, Check, Hit, Key, Through, Unit
 
 from .compare import NAME, opening, states
-from .enforcement import Profile
 from .evaluate import NAMESPACES, Admission, Enforced, Where, namespace_of
 from .gaps import named_through
 from .policy import ANY
-from .register import register, wanting
+from .register import entry_of, wanting
 from .units import ordered, violated
 from .violations import CONTROLS, VIOLATIONS
 
@@ -125,10 +124,11 @@ def _held(matcher: Matcher, live: Admission, where: Where) -> Iterator[tuple[Rul
     space = live.spaces.get(name)
     if space is None:
         return
-    entries, open_here = register(live), _exceptions(live, name, space.profile)
+    open_here = _exceptions(space)
     told: list[tuple[Through, list[Unit]]] = [
-        (through, [{"exception": state} for state in wanting(entries[through])]) for through in open_here
-    ]
+        (entry.through, [{"exception": state} for state in wanting(entry)])
+        for through in open_here if (entry := entry_of(live, through)) is not None
+    ]  # fmt: skip
     shaped = [(one.exemption.through_in(name), one.shape, space.profile.opened[one.through].violations)
               for one in space.profile.openings if one.shape != ANY]  # fmt: skip
     if not name:
@@ -150,10 +150,9 @@ def _held(matcher: Matcher, live: Admission, where: Where) -> Iterator[tuple[Rul
             yield rules, Through(BUDGET, name, ""), [{"exceptions": str(len(open_here))}]
 
 
-def _exceptions(live: Admission, name: str, profile: Profile) -> list[Through]:
+def _exceptions(space: Enforced) -> list[Through]:
     """The exceptions that open something in a namespace."""
-    found = (one.exemption.through_in(name) for one in profile.openings if profile.opened[one.through].violations)
-    return [through for through in found if through in register(live)]
+    return [through for through, share in space.shares.items() if share.opens]
 
 
 def match(matcher: Matcher, live: Admission, within: Iterable[Where] | None = None) -> Iterator[Hit]:
@@ -171,8 +170,8 @@ def reasons(matcher: Matcher, change: Change, live: Admission) -> list[Check]:
     others = [unit for unit in units if "violation" not in unit]
     space = live.spaces.get(name)
     admitted = mask | (_admitted(space) if space is not None and change.gained else 0)
-    count = len(_exceptions(live, name, space.profile)) if space is not None else 0
-    opened = change.through.kind == BUDGET or change.through in register(live)
+    count = len(_exceptions(space)) if space is not None else 0
+    opened = change.through.kind == BUDGET or (space is not None and change.through in space.shares)
     return [
         rules.check for rules in matcher.rules
         if rules.looks_at(name) and (
@@ -191,7 +190,7 @@ def as_change(matcher: Matcher, live: Admission, where: Where, through: Through)
     """All that checks say of one place and thing, as a change."""
     units = [unit for _, what, found in _held(matcher, live, where) if what == through for unit in found]
     name = namespace_of(where)
-    entry = register(live).get(through)
+    entry = entry_of(live, through)
     keys = entry.keys if entry else tuple(
         key for policy in live.policies if policy.through == through for key in policy.keys
     )  # fmt: skip

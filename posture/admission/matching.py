@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from posture import selectors
 from posture.kinds import CLUSTER_SCOPED, OWN_GROUPS
 
+from . import shapes
 from .pods import mapping, mappings, texts
+from .policy import ANY, Shape
 from .requests import NAME_LABEL, NAMESPACES, Request
 
 ADMISSION = "admissionregistration.k8s.io"
@@ -81,7 +83,8 @@ class Way(NamedTuple):
 
     `path` says where it stands below them (without numbers, which change when something else does), `rest` is what
     they are without it. `keeps` is the selector of namespaces that it leaves in, None where it is not about these;
-    `labels` are those by which whoever makes an object takes it out.
+    `labels` are those by which whoever makes an object takes it out, `shape` is an
+    example of what it takes out.
     """
 
     path: str
@@ -90,6 +93,7 @@ class Way(NamedTuple):
     rest: Mapping[str, Any]
     keeps: Mapping[str, Any] | None = None
     labels: tuple[str, ...] = ()
+    shape: Shape | None = ANY
 
 
 def selector(given: Any) -> Mapping[str, Any]:
@@ -153,7 +157,7 @@ def _object_way(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Way:
         "objectSelector", f"selects only objects that match {_shown(chosen)}",
         lambda request: _negated(_object(chosen, request)),
         {field: value for field, value in given.items() if field != "objectSelector"}, None,
-        tuple(dict.fromkeys(labels)),
+        tuple(dict.fromkeys(labels)), shapes.left_out(chosen),
     )  # fmt: skip
 
 
@@ -178,10 +182,17 @@ def _resources_way(given: Mapping[str, Any], name: str, rules: Sequence[Mapping[
     what = f"excludes {resources}" if "*" in operations else f"excludes {','.join(sorted(operations))} of {resources}"
     others = [rule for rule in mappings(given.get("excludeResourceRules")) if _rule(rule) != name]
     rest = {field: value for field, value in {**given, "excludeResourceRules": others}.items() if value}
+    first = next((str(one) for rule in rules for one in texts(rule.get("resourceNames"))), "")
     return Way(
         f"excludeResourceRules[{name}]", what + (f" named {names}" if names else ""),
-        lambda request: _any(rules, given, request), rest,
+        lambda request: _any(rules, given, request), rest, shape=Shape(name=first),
     )  # fmt: skip
+
+
+def names(given: Mapping[str, Any]) -> bool:
+    """Whether it may matter what an object is called."""
+    rules = (*mappings(given.get("resourceRules")), *mappings(given.get("excludeResourceRules")))
+    return any(texts(rule.get("resourceNames")) for rule in rules)
 
 
 # What they may select at all ----------------------------------------------------------------------------------------

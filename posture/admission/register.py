@@ -15,8 +15,7 @@ from typing import Any, Literal
 from posture.model import Key, Snapshot, Through
 from posture.text import format_time, parse_time
 
-from .enforcement import Opened
-from .evaluate import NAMESPACES, Admission
+from .evaluate import NAMESPACES, Admission, Share
 from .policy import Exemption, Policy
 
 type State = Literal["used", "unused", "inert", "expired", "misplaced", "unknown"]
@@ -74,53 +73,65 @@ def register(result: Admission) -> Mapping[Through, Entry]:
     """Every exception, by what one edits. Worked out once for a result."""
     known: dict[Through, Entry] | None = result.__dict__.get("_register")
     if known is None:
-        known = result.__dict__["_register"] = _register(result)
+        known = result.__dict__["_register"] = {through: _entry(result, *row) for through, row in _all(result)}
     return known
 
 
-@dataclass
-class _Sum:
-    exemption: Exemption
-    policies: dict[Policy, None]
-    opens: dict[str, int]
-    maybe: dict[str, int]
-    serves: set[str]
-    namespaces: dict[str, None]
-    sure: bool = True
+def entry_of(result: Admission, through: Through) -> Entry | None:
+    """An exception that counts in some namespace; None where there is none of the name."""
+    known: dict[Through, Entry] | None = result.__dict__.get("_register")
+    if known is not None:
+        return known.get(through)
+    shares = result.shares.get(through)
+    if shares is None:
+        return None
+    entries: dict[Through, Entry] = result.__dict__.setdefault("_entries", {})
+    if through not in entries:
+        entries[through] = _entry(result, through, next(iter(shares.values())).exemption, shares, ())
+    return entries[through]
 
 
-def _register(result: Admission) -> dict[Through, Entry]:
-    found: dict[Through, _Sum] = {}
+type _Row = tuple[Through, Exemption, Mapping[str, Share], tuple[Policy, ...]]
+
+
+def _all(result: Admission) -> Iterator[tuple[Through, _Row]]:
+    """Those that count somewhere, those of policies that do not, and those of which no policy knows."""
+    rows: dict[Through, _Row] = {
+        through: (through, next(iter(shares.values())).exemption, shares, ())
+        for through, shares in result.shares.items()
+    }
     for policy in result.policies:
-        for exemption in policy.exemptions:
-            if not exemption.local:
-                _sum(found, exemption.through, exemption).policies[policy] = None
-    for name, space in result.spaces.items():
-        for policy, variant, _ in space.profile.parts:
-            served = space.served.get((policy, variant), {})
-            for number in sorted(variant.exemptions):
-                exemption = policy.exemptions[number]
-                one = _sum(found, exemption.through_in(name), exemption)
-                one.policies[policy] = None
-                one.namespaces[name] = None
-                one.serves.update(served.get(exemption.through, ()))
-                opened = space.profile.opened.get(exemption.through, Opened(0))
-                if opened.violations:
-                    one.opens[name] = opened.violations
-                if opened.unknown:
-                    one.maybe[name] = opened.unknown
-                if policy.enforces is not False and (policy.opaque or exemption.shape is None):
-                    one.sure = False  # what is taken out of it, nobody can say
-    for exemption in result.strays:
-        _sum(found, exemption.through, exemption)
-    about = _Facts(result.snapshot)
-    return {through: about.entry(through, one) for through, one in sorted(found.items())}
+        for one in policy.exemptions:
+            if not one.local and one.through not in result.shares:
+                old = rows.get(one.through, (one.through, one, {}, ()))
+                rows[one.through] = (*old[:3], (*old[3], policy))
+    for one in (one for strays in result.strays.values() for one in strays):
+        rows.setdefault(one.through, (one.through, one, {}, ()))
+    for through in sorted(rows):
+        yield through, rows[through]
 
 
-def _sum(found: dict[Through, _Sum], through: Through, exemption: Exemption) -> _Sum:
-    if through not in found:
-        found[through] = _Sum(exemption, {}, {}, {}, set(), {})
-    return found[through]
+def _entry(
+    result: Admission, through: Through, exemption: Exemption, shares: Mapping[str, Share], more: tuple[Policy, ...]
+) -> Entry:
+    if "_facts" not in result.__dict__:
+        result.__dict__["_facts"] = _Facts(result.snapshot)
+    about: _Facts = result.__dict__["_facts"]
+    key = Key(NAMESPACES, "", through.namespace) if exemption.local else next(iter(exemption.keys), None)
+    facts = about.of(through, exemption, key)
+    known = result.snapshot.entry(key) if key else None
+    policies = dict.fromkeys(policy for share in shares.values() for policy in share.policies) | dict.fromkeys(more)
+    opens = {name: share.opens for name, share in sorted(shares.items()) if share.opens}
+    maybe = {name: share.maybe for name, share in sorted(shares.items()) if share.maybe}
+    serves = tuple(sorted({subject for share in shares.values() for subject in share.serves}))
+    state = _state(exemption, opens=bool(opens), serves=bool(serves),
+                   sure=not maybe and all(share.sure for share in shares.values()))  # fmt: skip
+    ends = facts.get("expires", ("", ""))[0]
+    overdue = bool(about.now and ends and ends <= about.now) and state not in ("expired", "misplaced", "inert")
+    return Entry(
+        through, exemption, tuple(policies), tuple(sorted(shares)), opens, maybe, serves, facts,
+        known.created if known else "", state, overdue,
+    )  # fmt: skip
 
 
 class _Facts:
@@ -129,23 +140,11 @@ class _Facts:
     def __init__(self, snapshot: Snapshot) -> None:
         given: Mapping[str, Any] = snapshot.settings.get(SETTING) or {}
         self._snapshot = snapshot
-        self._now: str = snapshot.settings.get("now") or ""
+        self.now: str = snapshot.settings.get("now") or ""
         self._annotations: Mapping[str, Iterable[str]] = {**ANNOTATIONS, **(given.get("annotations") or {})}
         self._rows = [(re.compile(translate(row["exception"])), row) for row in given.get("register") or ()]
 
-    def entry(self, through: Through, one: _Sum) -> Entry:
-        key = Key(NAMESPACES, "", through.namespace) if one.exemption.local else next(iter(one.exemption.keys), None)
-        facts = self._of(through, one.exemption, key)
-        known = self._snapshot.entry(key) if key else None
-        state = _state(one)
-        ends = facts.get("expires", ("", ""))[0]
-        overdue = bool(self._now and ends and ends <= self._now) and state not in ("expired", "misplaced", "inert")
-        return Entry(
-            through, one.exemption, tuple(one.policies), tuple(sorted(one.namespaces)), one.opens, one.maybe,
-            tuple(sorted(one.serves)), facts, known.created if known else "", state, overdue,
-        )  # fmt: skip
-
-    def _of(self, through: Through, exemption: Exemption, key: Key | None) -> dict[str, tuple[str, str]]:
+    def of(self, through: Through, exemption: Exemption, key: Key | None) -> dict[str, tuple[str, str]]:
         """The first that says a fact counts: the object's own fields, annotations, the register file."""
         annotations = ((self._snapshot.get(key) if key else None) or {}).get("annotations") or {}
         rows = [row for pattern, row in self._rows if pattern.match(str(through))]
@@ -171,16 +170,16 @@ def _end(text: str) -> str:
         return ""
 
 
-def _state(one: _Sum) -> State:
-    if one.exemption.expired:
+def _state(exemption: Exemption, *, opens: bool, serves: bool, sure: bool) -> State:
+    if exemption.expired:
         return "expired"
-    if one.exemption.idle:
+    if exemption.idle:
         return "misplaced"
-    if one.serves and (one.opens or one.maybe or not one.sure):
+    if serves and (opens or not sure):
         return "used"
-    if one.opens:
+    if opens:
         return "unused"
-    return "unknown" if one.maybe or not one.sure else "inert"
+    return "inert" if sure else "unknown"
 
 
 def wanting(entry: Entry) -> Iterator[str]:

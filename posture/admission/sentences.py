@@ -9,7 +9,7 @@ from posture.text import count, listed
 
 from .evaluate import Admission, namespace_of
 from .gaps import named_through
-from .register import register
+from .register import entry_of
 from .violations import CONTROLS
 
 PHRASES = {
@@ -111,7 +111,7 @@ def _of_policy(change: Change, units: Iterable[Unit], *, loosened: bool) -> Iter
 
 def _served(change: Change, live: Admission) -> str:
     """Whom it serves."""
-    entry = register(live).get(change.through)
+    entry = entry_of(live, change.through)
     if entry is None or not any("violation" in unit for unit in change.gained):
         return ""
     mine = [one for one in entry.serves if one.startswith(f"workload:{change.scope}/")]

@@ -22,7 +22,7 @@ from posture.pipeline import Diff, Difference
 from posture.report import csv as report_csv
 from posture.report._document import SHOWN_PERMISSIONS, reference
 from posture.scan import is_missing
-from posture.text import count, gap_place, listed, visible
+from posture.text import count, format_time, gap_place, listed, visible
 
 from . import options, printer
 
@@ -79,7 +79,8 @@ def diff(
                 click.echo(f"{visible(problem.place, 300)}: {visible(problem.message, 500)}", err=True)
             for text in side.snapshot.assumed if domain != network.NAME else ():  # it is of roles
                 click.echo(f"assumed in {visible(side.title, 100)}: {visible(text, 300)}", err=True)
-        found = pipeline.diff(sides[0].snapshot, sides[1].snapshot, inputs.rules, inputs.shipped, domain or "")
+        rules = inputs.rules.at(format_time(now))
+        found = pipeline.diff(sides[0].snapshot, sides[1].snapshot, rules, inputs.shipped, domain or "")
     gaps = [(side.title, gap) for side in sides for gap in side.snapshot.gaps]
     if output == "json":
         printer.document(_document(found, gaps))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def _standing(store: Store, inputs: Inputs, cluster: str) -> list[dict[str, Any]
     approved, revision = baselines.latest(store, one), snapshots.latest(store, one)
     if revision is None or not (approved or inputs.config.baseline):
         raise UsageError("there is no baseline yet, so nothing is standing", "`posture baseline approve` makes one")
-    snapshot = snapshots.load(store, one, revision).snapshot
+    loaded = snapshots.load(store, one, revision).snapshot
+    snapshot = replace(loaded, settings=inputs.rules.at(revision.time).settings)
     agreed = agreed_of(store, snapshot, approved, inputs)
     records: list[dict[str, Any]] = []
     checks = {check.id: check for check in inputs.rules.applying(snapshot)}
