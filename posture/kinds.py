@@ -454,11 +454,12 @@ def manifest(key: Key, content: Content, absent: Iterable[tuple[str, ...]] = ())
             subject if subject.get("kind") == "ServiceAccount" else {"apiGroup": RBAC, **subject}
             for subject in rest["subjects"]
         ]
-    for field, *below in absent:
-        if below:
-            metadata[field] = {**metadata.get(field, {}), below[0]: None}
-        else:
-            rest[field] = None
+    for path in absent:
+        at = metadata if path[0] in ("labels", "annotations") else rest
+        for part in path[:-1]:
+            at[part] = dict(at.get(part) or {})
+            at = at[part]
+        at[path[-1]] = None
     return {"apiVersion": version, "kind": which, "metadata": metadata, **rest}
 
 

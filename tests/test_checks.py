@@ -12,6 +12,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from posture.admission.register import FACTS
+from posture.admission.violations import CONTROLS, VIOLATIONS
 from posture.cli import run
 from posture.owners import TEAM_LABELS
 from posture.pipeline import DOMAINS
@@ -37,6 +39,12 @@ PATHS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "Service": "/api/v1/namespaces/{}/services",
+    "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+    "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+    "ValidatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+    "MutatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
 }
 """Where the kinds that examples are made of are created."""
 
@@ -106,10 +114,10 @@ def test_its_examples_show_where_a_check_holds_and_where_not(identity: str, caps
     assert version_of(fail) == version_of(passing), "an example that passes by its version shows nothing"
 
 
-def test_a_cluster_without_any_policy_is_one_group_for_each_direction(
+def test_a_cluster_without_any_policy_is_one_group_for_each_direction_and_one_for_what_is_admitted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However many workloads and namespaces it has: nobody reads the same thing ten times."""
+    """However many workloads, namespaces and controls there are: nobody reads the same thing ten times."""
     objects = [
         made
         for name in ("pay", "search", "web")
@@ -120,6 +128,7 @@ def test_a_cluster_without_any_policy_is_one_group_for_each_direction(
     groups = scanned(tmp_path, str(SUPPORTED[-1]), capsys)["groups"]
 
     assert sorted((group["rule"], group["count"]) for group in groups) == [
+        ("admission-host-namespaces", 3),
         ("network-no-isolation-egress", 3),
         ("network-no-isolation-ingress", 3),
     ]
@@ -128,7 +137,9 @@ def test_a_cluster_without_any_policy_is_one_group_for_each_direction(
 def test_a_namespace_with_the_policies_that_remedies_ask_for_has_no_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Default deny, DNS from the pods that serve it, the ingress controller, one database, one range outside."""
+    """Default deny, DNS from the pods that serve it, the ingress controller, one database, one range outside; and the
+    strictest Pod Security Standard.
+    """
 
     def named(name: str, **labels: str) -> dict[str, Any]:
         spaces = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
@@ -138,9 +149,11 @@ def test_a_namespace_with_the_policies_that_remedies_ask_for_has_no_finding(
     web = {"from": [named("ingress-nginx")], "ports": [{"port": 8080}]}
     api, db = ({"podSelector": {"matchLabels": {"app": name}}} for name in ("api", "db"))
     outside = [{"ipBlock": {"cidr": "198.51.100.0/24"}}, {"ipBlock": {"cidr": "2001:db8:1::/48"}}]
+    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     objects = [
-        *(namespace(name, team="platform") for name in ("kube-system", "ingress-nginx")),
-        namespace("pay", team="pay"),
+        namespace("kube-system", team="platform"),
+        namespace("ingress-nginx", team="platform", **restricted),
+        namespace("pay", team="pay", **restricted),
         pod("pay", "api", {"app": "api"}, ports=[port(8080)]),
         pod("pay", "db", {"app": "db"}, ports=[port(5432)]),
         network_policy("pay", "default-deny", podSelector={}, policyTypes=["Ingress", "Egress"]),
@@ -162,6 +175,39 @@ def test_tenants_are_whom_owners_are_found_by() -> None:
         (condition,) = check(ROOT / "checks" / "network" / f"network-other-tenant-{way}.yaml")["match"]["any"]
 
         assert set(TEAM_LABELS) <= set(condition["otherTenant"])
+
+
+def admitted() -> list[dict[str, Any]]:
+    """The conditions of all checks of what is admitted."""
+    paths = (path for path in CHECKS if path.parent.name == "admission")
+    return [condition for path in paths for condition in check(path)["match"]["any"]]
+
+
+def test_every_control_of_pods_has_a_check() -> None:
+    """Whatever the Pod Security Standards forbid, a check says how grave it is that it is admitted."""
+    of_pods = {one.control for one in VIOLATIONS if one.resource.resource == "pods" and one.operation != "CONNECT"}
+    named = {control for condition in admitted() for control in condition.get("controls", ())}
+
+    assert named == of_pods
+    assert of_pods < CONTROLS.keys()
+
+
+def test_everything_that_can_be_wrong_with_exceptions_and_policies_has_a_check() -> None:
+    """Each word of the schema stands in a shipped check; an exception is asked for every fact that the register has."""
+    words = SCHEMA["$defs"]["admitted"]["properties"]
+    for field in ("exceptions", "policies"):
+        named = {word for condition in admitted() for word in condition.get(field, ())}
+        assert named == set(words[field]["items"]["enum"])
+    assert {f"no {fact}" for fact in FACTS} <= set(words["exceptions"]["items"]["enum"])
+    assert any("mutations" in condition for condition in admitted())
+    assert any("moreExceptionsThan" in condition for condition in admitted())
+
+
+def test_every_row_of_the_benchmark_about_pods_has_a_check() -> None:
+    """CIS Kubernetes Benchmark 1.9, 5.2.1 to 5.2.13: what it asks of policies for pods."""
+    named = {reference for path in CHECKS for reference in check(path).get("references", ())}
+
+    assert [row for row in (f"CIS 5.2.{number}" for number in range(1, 14)) if row not in named] == []
 
 
 @pytest.mark.parametrize("version", [str(version) for version in SUPPORTED])

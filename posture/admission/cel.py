@@ -160,6 +160,14 @@ def about_name(program: Program) -> bool:
     return any(map(_NAMED.search, _texts(program)))
 
 
+@lru_cache(4096)
+def about_itself(program: Program) -> bool:
+    """Whether an answer may depend on which namespace it is where the object is a namespace: False only where it is
+    sure that it does not.
+    """
+    return not _names(program).isdisjoint({"metadata", "name"}) or _reads_unnamed(program)
+
+
 class _Looks(NamedTuple):
     """What of a namespace is looked at: its name, and labels by their keys."""
 

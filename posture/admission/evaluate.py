@@ -15,9 +15,9 @@ from posture.model import CLUSTER_SCOPE, Changed, Key, Snapshot, Through
 from .cel import Evaluator, Missing
 from .enforcement import ALL, CLUSTER, Opening, Profile, Questions, ask, ask_openings, parts_of
 from .engines import gatekeeper, kyverno, mutating, opaque, podsecurity, scc, sigstore, vap, webhooks
-from .policy import Engine, Exemption, Policy, Shape, Space, Variant
+from .policy import Asked, Engine, Exemption, Policy, Shape, Space, Variant
 from .served import Served, Serving
-from .workloads import WORKLOADS
+from .workloads import WORKLOADS, requests_of
 
 NAMESPACES = "namespaces"
 NAMESPACE = "namespace:"
@@ -45,12 +45,14 @@ class Share(NamedTuple):
 class Enforced:
     """A namespace ("" is the cluster, for what is made in none) and what is refused in it.
 
-    `served` are the workloads that a policy, as it is there, would refuse without an exemption, by what one edits.
+    `served` are the workloads that a policy, as it is there, would refuse without an exemption, by what one edits;
+    `barred` are those of them that some policy refuses all the same.
     """
 
     space: Space
     profile: Profile
     served: Mapping[tuple[Policy, Variant], Served]
+    barred: frozenset[str] = frozenset()
 
     @property
     def where(self) -> Where:
@@ -70,7 +72,8 @@ class Enforced:
             exemption = one.exemption
             sure = exemption.shape is not None and not any(policy.opaque for policy in policies)
             through = exemption.through_in(name)
-            found[through] = Share(exemption, policies, opened.violations, opened.unknown, tuple(sorted(serves)), sure)
+            mine = tuple(sorted(serves - self.barred))
+            found[through] = Share(exemption, policies, opened.violations, opened.unknown, mine, sure)
         return found
 
     @property
@@ -233,8 +236,10 @@ class _Update:
         spaces: dict[str, Enforced] | Layer[str, Enforced]
         spaces = dict(before) if whole else before.fork() if isinstance(before, Layer) else Layer(before or None)
         touched = set()
-        for name, served in self._served(before, wanted, moved).items():
-            spaces[name] = Enforced(*wanted[name], served)
+        served = self._served(before, wanted, moved)
+        barred = self._barred(wanted, served)
+        for name, (space, profile) in wanted.items():
+            spaces[name] = Enforced(space, profile, served[name], barred.get(name, frozenset()))
             touched.add(place_of(name))
         for name in [name for name in moved if name in before and name not in there]:
             del spaces[name]
@@ -281,6 +286,26 @@ class _Update:
                     found[name][policy, variant] = asking.want(name, policy, variant) if known is None else known
         asking.answer()
         return found
+
+    def _barred(
+        self, wanted: Mapping[str, tuple[Space, Profile]], served: Mapping[str, Mapping[tuple[Policy, Variant], Served]]
+    ) -> dict[str, frozenset[str]]:
+        """Of the workloads that need an exemption those that are refused although they have it."""
+        asked: dict[str, list[tuple[str, str, Asked]]] = {}
+        for name, (_, profile) in wanted.items():
+            needy = {subject for by in served[name].values() for subjects in by.values() for subject in subjects}
+            for subject, request in requests_of(self.snapshot, name) if needy else ():
+                for part in profile.parts:
+                    if subject in needy and part.sure:
+                        question = Asked(part.policy, request, part.variant.exemptions)
+                        asked.setdefault(part.policy.engine, []).append((name, subject, question))
+        found: dict[str, set[str]] = {}
+        for engine, rows in asked.items():
+            verdicts = ENGINES[engine].judged([question for _, _, question in rows], self.result_.cel)
+            for (name, subject, _), verdict in zip(rows, verdicts, strict=True):
+                if verdict.refuses:
+                    found.setdefault(name, set()).add(subject)
+        return {name: frozenset(subjects) for name, subjects in found.items()}
 
     def _profile(self, variants: list[tuple[Policy, Variant]]) -> Profile:
         key = tuple((id(policy), variant) for policy, variant in variants)

@@ -22,11 +22,11 @@ type State = Literal["used", "unused", "inert", "expired", "misplaced", "unknown
 FACTS = ("owner", "reason", "ticket", "approved", "expires")
 SETTING = "exceptions"
 ANNOTATIONS: Mapping[str, tuple[str, ...]] = {
-    "owner": ("posture.io/exception-owner",),
-    "reason": ("posture.io/exception-reason",),
-    "ticket": ("posture.io/exception-ticket",),
-    "approved": ("posture.io/exception-approved-by",),
-    "expires": ("posture.io/exception-expires",),
+    "owner": ("posture.dev/exception-owner",),
+    "reason": ("posture.dev/exception-reason",),
+    "ticket": ("posture.dev/exception-ticket",),
+    "approved": ("posture.dev/exception-approved-by",),
+    "expires": ("posture.dev/exception-expires",),
 }
 """The annotations that are read where the configuration names none."""
 

@@ -33,7 +33,7 @@ PHRASES = {
     "seccompProfile_restricted": "pods without a seccomp profile",
     "capabilities_restricted": "pods that keep capabilities",
 }
-_ORDER = {control: number for number, control in enumerate((*PHRASES, *CONTROLS))}
+_ORDER = {control: number for number, control in enumerate(dict.fromkeys((*PHRASES, *CONTROLS)))}
 _STATES = {
     "unused": "is used by nobody",
     "overdue": "is past its end and still there",

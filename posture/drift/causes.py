@@ -69,18 +69,20 @@ class Trial:
         return tuple(found) if more <= 0 else (*found[:_SHOWN], f"and {more} more")
 
 
-_METADATA = ("labels", "annotations", "ownerReferences")
-
-
-def _absent(change: Changed) -> tuple[tuple[str, ...], ...]:
-    """What an object would lose: fields, and keys of labels and annotations. Applying a manifest leaves them in."""
-    old, new = change.old or {}, change.new
-    if new is None:
+def absent(change: Changed) -> tuple[tuple[str, ...], ...]:
+    """The paths of what an object would lose. Applying a manifest leaves in what it does not name; lists are replaced."""
+    if change.new is None:
         return ()
-    found: list[tuple[str, ...]] = [(field,) for field in old if field not in new and field not in _METADATA]
-    for field in _METADATA[:2]:
-        found += [(field, key) for key in old.get(field) or () if key not in (new.get(field) or {})]
-    return tuple(sorted(found))
+    old = {field: value for field, value in (change.old or {}).items() if field != "ownerReferences"}
+    return tuple(sorted(_lost(old, {"labels": {}, "annotations": {}, **change.new})))
+
+
+def _lost(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for field, value in old.items():
+        if field not in new:
+            yield (*path, field)
+        elif isinstance(value, Mapping) and isinstance(new[field], Mapping):
+            yield from _lost(value, new[field], (*path, field))
 
 
 def actor(entry: Entry | None) -> Manager | None:
@@ -187,7 +189,7 @@ class Investigation:
             if trial.opens:
                 reason = f"{text}: it would open something else"
                 continue
-            fix = Fix(text, tuple(Edit(one.key, one.new, _absent(one)) for one in trial.changed), trial.breaks)
+            fix = Fix(text, tuple(Edit(one.key, one.new, absent(one)) for one in trial.changed), trial.breaks)
             if not fix.breaks:
                 return fix, ""
             spare = spare or fix

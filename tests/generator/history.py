@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from . import traffic
+from . import gates, traffic
 from .cluster import ARGOCD, CREATE, EDIT, FLUX, HELM, Cluster, by_flux, by_helm
 from .objects import Object, account, binding, group, namespace, role, rule, service_account
 
@@ -31,7 +31,7 @@ PRODUCTS = {"checkout": "checkout", "payments": "payments", "catalog": "catalog"
 
 def product(where: str, team: str) -> list[Object]:
     """A product team's namespace as the platform's template makes it."""
-    labels = {"env": "prod"} | ({"team": team} if team else {})
+    labels = {"env": "prod"} | gates.PRODUCT | gates.labels(where) | ({"team": team} if team else {})
     found = [
         namespace(where, **labels),
         service_account(where, "api"),
@@ -48,7 +48,8 @@ def product(where: str, team: str) -> list[Object]:
 
 def platform() -> list[Object]:
     """What the platform team runs, and the roles that it offers."""
-    places = [namespace(name, team="platform") for name in ("kube-system", "flux-system", "ci", "monitoring")]
+    places = [namespace(name, team="platform", **gates.labels(name))
+              for name in ("kube-system", "flux-system", "ci", "monitoring")]  # fmt: skip
     accounts = [("flux-system", "kustomize-controller"), ("flux-system", "helm-controller"), ("ci", "runner"),
                 ("monitoring", "prometheus"), ("kube-system", "coredns")]  # fmt: skip
     found = [
@@ -56,6 +57,7 @@ def platform() -> list[Object]:
         *(service_account(where, name) for where, name in accounts),
         *(traffic.workload(where, name, runs_as=name) for where, name in accounts),
         *traffic.platform(),
+        *gates.platform(),
         role("developer", rule(READ, "pods,pods/log,services,events"), rule((*READ, "patch"), "deployments", "apps")),
         role("deployer", rule((*READ, *WRITE), "deployments,statefulsets", "apps"),
              rule((*READ, *WRITE), "services,configmaps"), rule(READ, "pods,events")),
@@ -81,7 +83,7 @@ def approved(cluster: Cluster) -> None:
         cluster.write(FLUX, time, *product(where, team))
     indexer = role("indexer", rule((*READ, *WRITE), "configmaps,jobs", ["", "batch"]), namespace="search")
     bound = binding("indexer", "Role/indexer", account("search", "indexer"), namespace="search")
-    charted = [service_account("search", "indexer"), indexer, bound, *traffic.indexer()]
+    charted = [service_account("search", "indexer"), indexer, bound, *traffic.indexer(), gates.indexer()]
     cluster.write(HELM, time, *(by_helm(one, "indexer", "search") for one in charted))
     cluster.write(FLUX, time, *traffic.payments())
     cluster.write(ARGOCD, time, _argocd(service_account("payments", "exporter")))
@@ -110,6 +112,7 @@ def friday_incident(cluster: Cluster) -> None:
     )  # fmt: skip
     cluster.write(FLUX, "2026-10-15T16:02:11Z", by_flux(deployer, "platform", "flux-system"))
     traffic.database_for_all(cluster)
+    gates.incident(cluster)
 
 
 def role_grows(cluster: Cluster) -> None:
@@ -119,6 +122,7 @@ def role_grows(cluster: Cluster) -> None:
     bound = binding("ci-preview", "ClusterRole/ci-preview", account("ci", "runner"))
     cluster.write(CREATE, "2026-10-19T15:05:30Z", preview, bound)
     traffic.whole_internet(cluster)
+    gates.docker_builds(cluster)
 
 
 def _with_exec(cluster: Cluster) -> Object:
@@ -139,6 +143,7 @@ def wildcard(cluster: Cluster) -> None:
         cluster.delete(kind, "catalog", "config")
     cluster.write(FLUX, "2026-10-22T11:40:19Z", config, bound)
     traffic.tidied(cluster)
+    gates.enforced_again(cluster)
 
 
 def cloud_identity(cluster: Cluster) -> None:
@@ -150,6 +155,7 @@ def cloud_identity(cluster: Cluster) -> None:
     developer["rules"].pop()
     cluster.write(FLUX, "2026-10-26T10:00:03Z", developer)
     cluster.write(FLUX, "2026-10-26T14:12:40Z", *product("catalog-v2", "catalog"))
+    gates.profiling(cluster)
 
 
 def everyone(cluster: Cluster) -> None:
@@ -173,6 +179,7 @@ def everyone(cluster: Cluster) -> None:
     cluster.write(CREATE, "2026-11-02T09:31:26Z", bound)
     traffic.port_moves(cluster)
     traffic.debug_label(cluster)
+    gates.migration(cluster)
 
 
 def accepted_grows(cluster: Cluster) -> None:
@@ -183,6 +190,7 @@ def accepted_grows(cluster: Cluster) -> None:
     bound = binding("quick-fix", "ClusterRole/edit", account("reports", "default"), namespace="reports")
     cluster.write(CREATE, "2026-11-09T18:37:02Z", bound)
     traffic.labelled_prod(cluster)
+    gates.rootless_builds(cluster)
 
 
 def comes_alive(cluster: Cluster) -> None:
@@ -191,6 +199,7 @@ def comes_alive(cluster: Cluster) -> None:
     cluster.write(HELM, "2026-11-13T10:05:44Z", by_helm(diagnostics, "vendor", "monitoring"))
     cluster.write(EDIT, "2026-11-16T19:48:21Z", _with_exec(cluster))
     traffic.isolation_lost(cluster)
+    gates.wider(cluster)
 
 
 DAYS: Mapping[str, Callable[[Cluster], None]] = {

@@ -14,10 +14,16 @@ DATABASES = {"payments": "ledger", "search": "index"}
 BOTH = ["Ingress", "Egress"]
 
 
+HARDENED: Object = {
+    "allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}  # fmt: skip
+"""What Pod Security's `restricted` wants of a container."""
+
+
 def workload(where: str, name: str, *ports: Object, kind: str = "Deployment", runs_as: str = "", **spec: Any) -> Object:
     """A workload of one container, whose pods are labelled `app: NAME`."""
-    hardened = {"allowPrivilegeEscalation": False, "runAsNonRoot": True}
-    main = container(name, *ports, image=f"example.com/{where}/{name}:1.4.2", securityContext=hardened)
+    main = container(name, *ports, image=f"example.com/{where}/{name}:1.4.2", securityContext=HARDENED)
     account = {"serviceAccountName": runs_as} if runs_as else {}
     template = {"metadata": {"labels": {"app": name}}, "spec": account | {"containers": [main]} | spec}
     whose: Object = {"selector": {"matchLabels": {"app": name}}, "template": template}

@@ -8,14 +8,14 @@ that does not deny is no control, even where such an error makes it refuse).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from posture import selectors
 from posture.admission import matching
-from posture.admission.cel import Answer, Evaluator, Program, Question, Value, about_namespace
+from posture.admission.cel import Answer, Evaluator, Program, Question, Value, about_itself, about_name, namespace_mark
 from posture.admission.matching import NO, YES, Match, Way, invisible, matches
 from posture.admission.pods import mapping, mappings, texts
 from posture.admission.policy import ADMITS, NONE, REFUSES, Asked, Space, Variant, Verdict
@@ -129,6 +129,11 @@ class Bound:
         chosen = matching.selector(self.reference.get("selector"))
         return [one for one in there if selectors.matches(chosen, mapping(metadata(one).get("labels")))]
 
+    @property
+    def names(self) -> bool:
+        """Whether it may matter what an object is called."""
+        return any(map(matching.names, self._rules)) or any(map(about_name, self.programs()))
+
     @cached_property
     def place(self) -> Place:
         """What decides what it is in a namespace."""
@@ -154,7 +159,10 @@ class Place:
         self._keeps = [(number, way.keeps) for number, (_, way) in enumerate(one.ways) if way.keeps is not None]
         every = frozenset(range(len(one.ways) + len(one.conditions)))
         self._steady = every - {number for number, _ in self._keeps}
-        self._differs = _differs(one)
+        self._conditions, self._validations = one.programs()
+        itself = all(map(matching.of_namespaces, one.scopes))
+        self._seen = itself and about_itself(self._validations)
+        self._seen_out = itself and (any(way.labels for _, way in one.ways) or about_itself(self._conditions))
         self._lenient = NONE if one.lenient is None else frozenset({one.lenient})
         self._local = one.params.namespaced and not one.reference.get("namespace")
         self._found = (
@@ -165,7 +173,7 @@ class Place:
         """What it is there; "" is the cluster, for what is made in none. None where it is not meant for that."""
         if not self._reaches[not space.name]:
             return None
-        numbers, mark = self._steady, None
+        numbers = self._steady
         if space.name:
             labels = space.labels
             if not all(selectors.matches(meant, labels) for meant in self._meant):
@@ -175,22 +183,15 @@ class Place:
         found = space.name in self._found if self._local else bool(self._found)
         if not found:
             numbers |= self._lenient
-        if self._differs or (self._local and found):
-            mark = (space.name, *sorted(space.labels.items()), *sorted(space.annotations.items()))
-        return Variant(mark, numbers)
+        seen = _whole(space) if self._seen else namespace_mark(self._validations, space)
+        mark = (space.name, seen) if self._local and found else seen
+        within = _whole(space) if self._seen_out else namespace_mark(self._conditions, space)
+        return Variant(mark, numbers, within=within)
 
 
-def _differs(one: Bound) -> bool:
-    """Whether an answer may depend on more of a namespace than on who is meant and who is taken out.
-
-    All that a namespace is can be seen in a request for the namespace itself.
-    """
-    programs = one.programs()
-    if any(map(about_namespace, programs)):
-        return True
-    seen = any(way.labels for _, way in one.ways) or any(not program.words.isdisjoint({"metadata", "name"})
-                                                         for program in programs)  # fmt: skip
-    return seen and all(map(matching.of_namespaces, one.scopes))
+def _whole(space: Space) -> Hashable:
+    """All that a namespace is: it can be seen in a request for the namespace itself."""
+    return space.name, tuple(sorted(space.labels.items())), tuple(sorted(space.annotations.items()))
 
 
 # One policy and request, with each of its parameters ----------------------------------------------------------------

@@ -59,6 +59,7 @@ def policies(snapshot: Snapshot) -> Iterator[Policy]:
         yield Policy(
             NAME, Through(kind, "", own[0].name), (*own, *made), one, content=_content(one), denies=False,
             opaque="mutates: what it writes into objects is not evaluated",
+            names=any(map(matching.names, one.rules)),
         )  # fmt: skip
 
 

@@ -111,6 +111,7 @@ def _policy(snapshot: Snapshot, row: Row, key: Key, content: Content) -> Policy:
         opaque=row.why,
         exemptions=selected.exemptions(scope.Place(key, kind, "spec", content, _put(row, content), row.place)),
         users=selected.users,
+        names=selected.names,
     )
 
 

@@ -20,7 +20,19 @@ from typing import Any, NamedTuple
 from posture.admission.cel import Evaluator
 from posture.admission.controls import BASELINE, CONTROLS, PRIVILEGED, RESTRICTED, Level
 from posture.admission.pods import mapping, mappings, texts
-from posture.admission.policy import ADMITS, NONE, REFUSES, Asked, Exemption, Policy, Space, Variant, Verdict
+from posture.admission.policy import (
+    ADMITS,
+    ANY,
+    NONE,
+    REFUSES,
+    Asked,
+    Exemption,
+    Policy,
+    Shape,
+    Space,
+    Variant,
+    Verdict,
+)
 from posture.admission.pss import LATEST, clamped, standard, version_of, violations
 from posture.admission.requests import Object, Request
 from posture.kinds import API_SERVER_FLAGS
@@ -267,7 +279,7 @@ def policies(snapshot: Snapshot) -> Iterable[Policy]:
         NAME, Through("Label", "", ENFORCE), (), _Rule(defaults, server, known.doubt, named, everywhere),
         (*defaults, server.version, server.relaxed, known.doubt),
         denies=some or not server.disabled, up=None if some else True, open=some, why=_off(server),
-        exemptions=tuple(exemptions), users=bool(declared.usernames), local=True,
+        exemptions=tuple(exemptions), users=bool(declared.usernames), local=True, names=False,
     )  # fmt: skip
 
 
@@ -279,7 +291,8 @@ def _off(server: _Server) -> str:
 
 def _configured(field: str, name: str) -> Exemption:
     through = Through("PodSecurityConfiguration", "", f"exemptions.{field}/{name}")
-    return Exemption(through, (), _EXEMPTS[field].format(name))
+    shape = {_NAMESPACES: ANY, "usernames": Shape(user=name)}.get(field)
+    return Exemption(through, (), _EXEMPTS[field].format(name), shape=shape)
 
 
 def variant(policy: Policy, space: Space) -> Variant | None:
@@ -297,8 +310,8 @@ def variant(policy: Policy, space: Space) -> Variant | None:
         return Variant(None, numbers, rule.doubt)
     asked, own = rule.asks(space.labels), rule.loosening(space.labels)
     if own:
-        return Variant((*_mark(asked), *_mark(rule.asks(space.labels, own))), numbers | own)
-    return None if asked.level == PRIVILEGED else Variant(asked, numbers)
+        return Variant(_mark(rule.asks(space.labels, own)), numbers | own, within=_mark(asked))
+    return None if asked.level == PRIVILEGED else Variant(_mark(asked), numbers)
 
 
 def _mark(asks: _Asks) -> tuple[Any, ...]:

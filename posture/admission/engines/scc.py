@@ -99,6 +99,7 @@ def policies(snapshot: Snapshot) -> Iterator[Policy]:
         ),
         content=(_SHIPPED, gaps),
         exemptions=tuple(one.exemption for one in beyond),
+        names=False,
     )
 
 

@@ -13,12 +13,34 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from posture import selectors
-from posture.admission.cel import Answer, Evaluator, Program, Question, about_namespace, about_user
-from posture.admission.matching import NO, Match, Way, matches
+from posture.admission import shapes
+from posture.admission.cel import (
+    Answer,
+    Evaluator,
+    Program,
+    Question,
+    about_itself,
+    about_name,
+    about_user,
+    namespace_mark,
+)
+from posture.admission.matching import NO, Match, Way, matches, names, of_namespaces
 from posture.admission.matching import scope as meant_for
 from posture.admission.matching import ways as ways_of
 from posture.admission.pods import mapping, mappings
-from posture.admission.policy import ADMITS, NONE, REFUSES, Asked, Exemption, Policy, Space, Variant, Verdict
+from posture.admission.policy import (
+    ADMITS,
+    ANY,
+    NONE,
+    REFUSES,
+    Asked,
+    Exemption,
+    Policy,
+    Shape,
+    Space,
+    Variant,
+    Verdict,
+)
 from posture.admission.requests import Request
 from posture.model import Changed, Content, Key, Through
 
@@ -77,35 +99,48 @@ class Scope:
         return frozenset((*ways, *range(len(self.ways), len(self.ways) + len(self.conditions))))
 
     @cached_property
-    def about(self) -> bool:
-        """Whether it matters in which namespace something is asked."""
-        return bool(self.conditions) and about_namespace(Program(self.expressions))
+    def program(self) -> Program:
+        """Its match conditions, all of them."""
+        return Program(self.expressions)
+
+    @cached_property
+    def itself(self) -> bool:
+        """Whether exemptions may look at all of a namespace, where something is asked about the namespace itself."""
+        return of_namespaces(self.given) and (any(way.labels for way in self.ways) or about_itself(self.program))
+
+    @cached_property
+    def names(self) -> bool:
+        """Whether it may matter what an object is called."""
+        return names(self.given) or about_name(self.program)
 
     @cached_property
     def users(self) -> bool:
         """Whether it matters who asks."""
-        return bool(self.conditions) and about_user(Program(self.expressions))
+        return about_user(self.program)
 
     def exemptions(self, place: Place) -> tuple[Exemption, ...]:
         """What takes requests out, in the order of their numbers."""
         below = f"{place.below}." if place.below else ""
         found = [
-            _exemption(place, below + way.path, way.what, way.rest, self.conditions, way.labels) for way in self.ways
+            _exemption(place, below + way.path, way.what, way.rest, self.conditions, way.labels, way.shape)
+            for way in self.ways
         ]
         for one in self.conditions:
             name = str(one.get("name") or "")
             rest = [other for other in self.conditions if other is not one]
             what = f"excludes requests by the match condition {name}"
-            found.append(_exemption(place, f"matchConditions[{name}]", what, self.given, rest))
+            shape = shapes.failing(str(one.get("expression") or ""))
+            found.append(_exemption(place, f"matchConditions[{name}]", what, self.given, rest, shape=shape))
         return tuple(found)
 
 
 def _exemption(
-    place: Place, path: str, what: str, given: Mapping[str, Any], conditions: Conditions, labels: tuple[str, ...] = ()
-) -> Exemption:
+    place: Place, path: str, what: str, given: Mapping[str, Any], conditions: Conditions, labels: tuple[str, ...] = (),
+    shape: Shape | None = ANY,
+) -> Exemption:  # fmt: skip
     through = Through(place.kind, place.key.namespace, f"{place.key.name}/{place.path}.{path}")
     removal = Changed(place.key, place.content, place.put(given, conditions))
-    return Exemption(through, (place.key,), what, (removal,), labels=labels)
+    return Exemption(through, (place.key,), what, (removal,), labels=labels, shape=shape)
 
 
 def selectors_of(spec: Mapping[str, Any], rules: str) -> dict[str, Any]:
@@ -138,10 +173,10 @@ def variant(policy: Policy, space: Space) -> Variant | None:
         for number, way in enumerate(scope.ways)
         if way.keeps is not None and not selectors.matches(way.keeps, space.labels)
     ]
-    mark: Hashable = None
-    if scope.about:
-        mark = (space.name, *sorted(space.labels.items())) if scope.foreign else space.name
-    return Variant(mark, scope.anywhere.union(out))
+    within: Hashable = namespace_mark(scope.program, space)
+    if scope.itself:
+        within = space.name, tuple(sorted(space.labels.items())), tuple(sorted(space.annotations.items()))
+    return Variant(None, scope.anywhere.union(out), within=within)
 
 
 def judged(asked: Sequence[Asked], cel: Evaluator) -> list[Verdict]:

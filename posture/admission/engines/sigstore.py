@@ -15,11 +15,12 @@ from functools import lru_cache
 from typing import Any
 
 from posture import selectors
+from posture.admission import shapes
 from posture.admission.cel import Evaluator
 from posture.admission.matching import selector
 from posture.admission.pods import CONTAINERS, mapping, mappings
-from posture.admission.policy import ADMITS, NONE, REFUSES, Asked, Exemption, Policy, Space, Variant, Verdict
-from posture.admission.requests import Request
+from posture.admission.policy import ADMITS, NONE, REFUSES, Asked, Exemption, Policy, Shape, Space, Variant, Verdict
+from posture.admission.requests import PODS, Request
 from posture.kinds import ADMISSION, BY_NAME
 from posture.model import Changed, Content, Gap, Key, Snapshot, Through, canonical
 
@@ -35,6 +36,9 @@ READS = (POLICIES, WEBHOOKS, _CONFIGMAPS, *liveness.READS)
 _CONFIGURATION, _CONFIG = Key(WEBHOOKS, "", "policy.sigstore.dev"), "config-policy-controller"
 _NO_MATCH = "no-match-policy"
 _ANYTHING = "\0"
+_RESOURCE = ("group", "version", "resource")
+_LIBRARY = {"*": "index.docker.io/library/*", "*/*": "index.docker.io/*/*"}
+"""Globs that stand for others."""
 _WHY = "it depends on the signatures of images"
 _INCLUDED: Mapping[str, Any] = {
     "matchExpressions": [{"key": "policy.sigstore.dev/include", "operator": "In", "values": ["true"]}]
@@ -150,6 +154,7 @@ class _Asking:
             opaque=_WHY if rule.images and rule.images.admits is None else "",
             exemptions=self.exemptions(rule),
             users=rule.users,
+            names=rule.names,
         )
 
     def rest(self, found: Sequence[tuple[Key, Content]]) -> Policy:
@@ -176,14 +181,29 @@ class _Asking:
             why=f"{_CONFIGMAPS} in {namespace}: {gap.message}" if gap else self.why,
             exemptions=(*self.exemptions(rule), *(_passing(key, content, one) for key, content, one in static)),
             users=rule.users,
+            names=rule.names,
         )
 
 
 def _passing(key: Key, content: Content, images: _Images) -> Exemption:
     return Exemption(
         Through(BY_NAME[POLICIES].kind, "", key.name), (key,), f"admits images {','.join(images.globs)} unsigned",
-        (Changed(key, content, None),),
+        (Changed(key, content, None),), shape=_shape(images),
     )  # fmt: skip
+
+
+def _shape(images: _Images) -> Shape | None:
+    """A pod that a policy is for."""
+    for wanted in images.wanted or ({},):
+        about = all(wanted.get(field) in (None, "", value) for field, value in zip(_RESOURCE, PODS, strict=True))
+        chosen = shapes.selected(selector(wanted.get("selector"))) if about else None
+        for glob in images.globs:
+            if chosen is None:
+                continue
+            found = chosen._replace(image=shapes.example(_LIBRARY.get(glob, glob)) or "x")
+            if any(_globbed(glob, name) for name in _names(found.image)):
+                return found
+    return None
 
 
 def _images(key: Key, spec: Mapping[str, Any]) -> _Images:
@@ -279,7 +299,7 @@ def _about(wanted: Mapping[str, Any], request: Request) -> bool:
     return (
         all(
             wanted.get(field) in (None, "", value)
-            for field, value in zip(("group", "version", "resource"), resource, strict=True)
+            for field, value in zip(_RESOURCE, resource, strict=True)
         )
         and selectors.matches(selector(wanted.get("selector")), labels)
     )  # fmt: skip
@@ -304,7 +324,7 @@ def _names(image: str) -> tuple[str, ...]:
 @lru_cache(4096)
 def _globbed(glob: str, name: str) -> bool:
     """Whether a glob matches all of a name: `*` is all but a slash, `**` everything. Costs their lengths' product."""
-    glob = {"*": "index.docker.io/library/*", "*/*": "index.docker.io/*/*"}.get(glob, glob)
+    glob = _LIBRARY.get(glob, glob)
     places = {0}
     for part in glob.replace("**", _ANYTHING):
         if part == _ANYTHING:

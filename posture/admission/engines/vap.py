@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from posture.admission import shapes
 from posture.admission.cel import Missing, about_user
 from posture.admission.engines.bound import Bound, Params, judged, metadata
 from posture.admission.pods import mapping, mappings
@@ -82,6 +83,7 @@ def policies(snapshot: Snapshot, parameters: Parameters | None = None) -> Iterat
             NAME, through(one.key if count[one.key] == 1 else one.binding), _keys(one, count[one.key] == 1), one,
             content=_content(one), denies=one.denies, why=_warned(snapshot, one),
             exemptions=tuple(_exemptions(snapshot, one)), users=about_user(conditions) or about_user(validations),
+            names=one.names,
         )  # fmt: skip
 
 
@@ -120,12 +122,16 @@ def _exemptions(snapshot: Snapshot, one: Bound) -> Iterator[Exemption]:
     for binding, way in one.ways:
         key, field = (one.binding, "matchResources") if binding else (one.key, "matchConstraints")
         removal = (_edited(snapshot, key, (field,), way.rest),)
-        yield Exemption(through(key, f"spec.{field}.{way.path}"), (key,), way.what, removal, labels=way.labels)
+        yield Exemption(through(key, f"spec.{field}.{way.path}"), (key,), way.what, removal, labels=way.labels,
+                        shape=way.shape)  # fmt: skip
     for name in one.conditions:
+        expressions = [str(given.get("expression") or "") for given in mappings(one.spec.get("matchConditions"))
+                       if str(given.get("name") or "") == name]  # fmt: skip
         others = [given for given in mappings(one.spec.get("matchConditions")) if str(given.get("name") or "") != name]
         removal = (_edited(snapshot, one.key, ("matchConditions",), others),)
         what = f"excludes requests by its match condition {name}"
-        yield Exemption(through(one.key, f"spec.matchConditions[{name}]"), (one.key,), what, removal)
+        yield Exemption(through(one.key, f"spec.matchConditions[{name}]"), (one.key,), what, removal,
+                        shape=shapes.failing(expressions[0]))  # fmt: skip
     if one.lenient is not None:
         removal = (_edited(snapshot, one.binding, ("paramRef", "parameterNotFoundAction"), "Deny"),)
         path = "spec.paramRef.parameterNotFoundAction"

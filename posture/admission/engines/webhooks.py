@@ -106,6 +106,7 @@ def _policy(snapshot: Snapshot, key: Key, content: Content, number: int, webhook
         opaque=_WHY[key.resource],
         exemptions=selected.exemptions(scope.Place(key, kind, f"webhooks[{name}]", content, put)),
         users=selected.users,
+        names=selected.names,
     )
 
 
