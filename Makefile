@@ -49,7 +49,7 @@ PIN := uv pip compile --quiet --universal --python-version 3.12 --generate-hashe
 pin: $(READY)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/$(PIN) --extra dev --output-file requirements.txt pyproject.toml
-	$(BIN)/$(PIN) --constraint requirements.txt --output-file deploy/requirements.txt pyproject.toml
+	$(BIN)/$(PIN) --extra cel --constraint requirements.txt --output-file deploy/requirements.txt pyproject.toml
 	echo setuptools | $(BIN)/$(PIN) --constraint requirements.txt --output-file deploy/build-requirements.txt -
 
 $(READY): requirements.txt pyproject.toml

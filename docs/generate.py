@@ -19,6 +19,9 @@ import click
 import yaml
 
 from posture import cli, errors
+from posture.admission.controls import CONTROLS as STANDARD
+from posture.admission.sentences import PHRASES
+from posture.admission.violations import CONTROLS
 from posture.model import SEVERITIES
 from posture.pipeline import DOMAINS
 
@@ -45,7 +48,11 @@ ENVIRONMENT = {
     "NO_COLOR": "no colours",
     "COLUMNS": "the width of the output, also where it is no terminal",
 }
-DOMAIN = {"rbac": "What may be done (rbac)", "network": "What may be sent and received (network)"}
+DOMAIN = {
+    "rbac": "What may be done (rbac)",
+    "network": "What may be sent and received (network)",
+    "admission": "What is admitted (admission)",
+}
 HEAD = "<!-- Written by `make docs`. Edit what it is made from, not this file. -->\n\n"
 
 
@@ -157,9 +164,21 @@ def checks_page() -> str:
             f"| [`{one['id']}`](#{one['id']}) | {one['severity']} | {_cell(one['title'])} | {_versions(one)} |"
             for one in every if one["domain"] == domain.NAME
         ]  # fmt: skip
+    lines += ["", *_controls()]
     for one in every:
         lines += ["", *_check(one)]
     return HEAD + "\n".join(lines) + "\n"
+
+
+def _controls() -> Iterator[str]:
+    yield "The controls that a check of what is admitted may name, and how many requests that violate it are asked for"
+    yield "each; [admission.md](admission.md) explains them:"
+    yield ""
+    yield "| control | what violates it | Pod Security Standard | requests |"
+    yield "|---|---|---|---|"
+    levels = {one.id: one.level for one in STANDARD}
+    for control, numbers in sorted(CONTROLS.items(), key=lambda row: [*PHRASES].index(row[0])):
+        yield f"| `{control}` | {PHRASES[control]} | {levels.get(control, '')} | {len(numbers)} |"
 
 
 def _check(check: dict[str, Any]) -> Iterator[str]:

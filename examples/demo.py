@@ -81,21 +81,25 @@ def story(demo: Demo) -> None:
     demo.run(f"export POSTURE_DB={shlex.quote(demo.database)} POSTURE_CONFIG={CONFIG}")
 
     demo.day("2026-10-13", "the audit is over")
-    demo.say("""Without a baseline nothing is called drift: checks say what deserves a look. It was looked at, and the
-        platform agrees to what is possible today.""")
+    demo.say("""Four engines refuse what they should at admission: Pod Security, Kyverno in the namespaces of products,
+        Gatekeeper, and a ValidatingAdmissionPolicy. Without a baseline nothing is called drift: checks say what
+        deserves a look. It was looked at, and the platform agrees to what is possible today.""")
     demo.scan("2026-10-13", whole=True)
     demo.run('posture baseline approve --by dana --reason "after the audit"')
 
     demo.day("2026-10-16", "an incident")
     demo.say("""On Thursday night checkout was down. Somebody gave its pods the debugger's role and, to be sure, let
-        every namespace in to its database. The same evening Flux wrote the rules of a role in another order and split
-        them; nobody needs to hear of that.""")
+        every namespace in to its database. For a toolbox that runs as root Kyverno's policy was set from Enforce to
+        Audit: that is four products, and not the fifth, as a label of Payments has Pod Security refuse the same. The
+        same evening Flux wrote the rules of a role in another order and split them; nobody needs to hear of that.""")
     demo.scan("2026-10-16", whole=True)
 
     demo.day("2026-10-20", "convenience")
-    demo.say("""A role that five teams share got exec for one afternoon. The bank has new addresses, so the worker of
-        payments may call every address. CI may now make preview environments: that is wanted for a while, so it is
-        accepted until a date, with a reason. More than that is not.""")
+    demo.say("""Kyverno refuses again, and the toolbox has an exception until the end of October. A role that five teams
+        share got exec for one afternoon. The bank has new addresses, so the worker of payments may call every address.
+        CI builds with Docker: the Pod Security label of its namespace is privileged, and Gatekeeper leaves it out. CI
+        may now make preview environments, too: that is wanted for a while, so it is accepted until a date, with a
+        reason. More than that is not.""")
     demo.scan("2026-10-20", whole=False)
     accepted = demo.finding("serviceaccount:ci/runner", "ci-preview")
     demo.run(f"posture findings accept {accepted} --until 2026-12-01 --by dana",
@@ -103,13 +107,14 @@ def story(demo: Demo) -> None:
 
     demo.day("2026-10-23", "a chart asks for everything")
     demo.say("""A new version of a chart brings a wildcard. Catalog renames a role that grants what it granted, splits
-        a network policy in two and renames another: silent.""")
+        a network policy in two and renames another: silent. The toolbox is gone; its exception is not.""")
     demo.scan("2026-10-23", whole=False)
 
     demo.day("2026-10-27", "a new namespace")
     demo.say("""Flux put the shared role back: five findings are resolved. Catalog opened a namespace like its other
-        one, with the same roles and policies: that is growth, not drift. The exporter of payments got an identity in
-        the cloud, and the team looks into it.""")
+        one, with the same roles and policies: that is growth, not drift. To profile builds, any pod with a label may
+        now share the node's processes. Catalog resizes images as root, with an exception of which nobody wrote down
+        whose it is. The exporter of payments got an identity in the cloud, and the team looks into it.""")
     demo.scan("2026-10-27", whole=False)
     seen = demo.finding("serviceaccount:payments/exporter", "exporter")
     demo.run(f"posture findings ack {seen} --by lee", '--reason "which buckets does it need?"')
@@ -118,19 +123,21 @@ def story(demo: Demo) -> None:
     demo.say("""The chart was rolled back. A status page is granted to everyone who logs in, and a vendor's group is
         bound to a role that is not there yet. The debugging access now goes through a role of another name: still
         the same finding, since the first day. Payments moved its ledger to another port and closed the old one.
-        Catalog opened to everyone what is labelled for debugging, which is no pod so far.""")
+        Catalog opened to everyone what is labelled for debugging, which is no pod so far. The end of the toolbox's
+        exception is past. Payments got one as well: it opens nothing, and is not drift.""")
     demo.scan("2026-11-03", whole=False)
 
     demo.day("2026-11-10", "beyond what was accepted")
     demo.say("""The exception of CI can read Secrets by now, which nobody accepted: it is back, as widened. For a
-        dashboard the namespace of CI was labelled as production, which payments lets in. And somebody made the
+        dashboard the namespace of CI was labelled as production, which payments lets in. CI builds without Docker:
+        nothing needs any more what three engines opened for it, and all of it is still there. And somebody made the
         default account of reports an editor; nobody wrote down whose reports is.""")
     demo.scan("2026-11-10", whole=False)
 
     demo.day("2026-11-17", "five weeks later")
     demo.say("""The shared role has exec again, for catalog's new namespace too. The vendor's chart brought the role
-        that had been granted already. The policy that denies by default is gone from search. What drifted, since
-        when, by whom, and whose it is:""")
+        that had been granted already. The policy that denies by default is gone from search, and the exception of its
+        indexer is for every pod there. What drifted, since when, by whom, and whose it is:""")
     demo.scan("2026-11-17", whole=True)
     ending(demo)
 
@@ -156,7 +163,14 @@ def ending(demo: Demo) -> None:
     demo.run("posture explain flow reports/worker checkout/db 5432 --why", "--snapshot latest | head -8")
     print()
     demo.say("What was opened in the network since the audit, and what was closed in return:")
-    demo.run("posture report -o markdown | sed -n '/^## Balance/,$p' | fold -sw 80")
+    demo.run("posture report -o markdown | sed '1,/^## Balance/d; /^## E/,$d' | fold -sw 80")
+    print()
+    demo.say("""What takes somebody out of a policy, whatever the engine. Five weeks after the audit nobody uses four of
+        these exceptions:""")
+    demo.run("posture exceptions list --state unused --snapshot latest")
+    print()
+    demo.say("Why a pod that runs as root is admitted in catalog, and which policy would refuse it:")
+    demo.run("posture explain admission catalog/resizer --snapshot latest")
     print("\nTry next, in this folder:\n", flush=True)
     for line in next_commands(demo):
         print(f"    {line}")
@@ -177,6 +191,9 @@ def next_commands(demo: Demo) -> list[str]:
         "posture explain access create pods/exec -n search --as-group search-devs \\",
         "    --as ann --snapshot latest",
         "posture explain flow ci/runner payments/api 8080 --snapshot latest",
+        "posture exceptions show --snapshot latest \\",
+        "    PolicyException/checkout/incident-4711",
+        "posture explain admission ci/runner --snapshot latest",
         "posture owners suggest",
         "posture report -o markdown",
     ]

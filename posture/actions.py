@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from posture import pipeline
 from posture.domain import Domain
@@ -129,10 +132,13 @@ def _unseen(store: Store, snapshot: Snapshot) -> list[Gap]:
     ]  # fmt: skip
 
 
-def approve_findings(store: Store, found: Sequence[Finding], deed: Deed) -> Approved:
+def approve_findings(
+    store: Store, found: Sequence[Finding], deed: Deed, settings: Mapping[str, Any] = MappingProxyType({})
+) -> Approved:
     """Move the baseline by some findings only: exactly what they gained is agreed, and nothing else.
 
-    Raises UsageError when there is no baseline yet, or the findings are of several clusters.
+    `settings` are what the findings were judged with (`Inputs.settings`). Raises UsageError when there is no baseline
+    yet, or the findings are of several clusters.
     """
     clusters = {finding.cluster for finding in found}
     if len(clusters) != 1:
@@ -149,8 +155,9 @@ def approve_findings(store: Store, found: Sequence[Finding], deed: Deed) -> Appr
         raise UsageError(
             f"finding {absent[0].fingerprint[:8]} is resolved: there is nothing to agree to", "leave it out"
         )
-    live = snapshots.load(store, cluster, newest).snapshot
-    base = baselines.snapshot(store, before)
+    settings = {**settings, "now": newest.time}
+    live = replace(snapshots.load(store, cluster, newest).snapshot, settings=settings)
+    base = replace(baselines.snapshot(store, before), settings=settings)
     agreed = [row for domain in pipeline.DOMAINS for row in _agreed(domain, found, base, live)]
     given = Approved(0, cluster, before.revision, deed.time, deed.by, deed.reason)
     with store.transaction():

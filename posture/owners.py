@@ -18,6 +18,8 @@ from posture.kinds import called
 from posture.model import CLUSTER_SCOPE, Cause, Change, Content, Key, Owner, Snapshot
 
 _NAMESPACED = frozenset({"serviceaccount", "workload", "namespace"})
+_SETTINGS = "pod-security.kubernetes.io/"
+"""What begins the labels that set what a namespace admits: they name levels and versions, never teams."""
 TEAM_LABELS = ("team", "owner", "a8r.io/owner", "dt.owner", "greenhouse.sap/owned-by", "app.kubernetes.io/part-of")
 type Stakeholders = Callable[[Key], frozenset[str] | None]
 """The namespaces of all subjects of an object; None when one of them lives in no namespace."""
@@ -168,7 +170,7 @@ def suggestions(snapshot: Snapshot) -> list[tuple[str, int, int]]:
         total += 1
         for field in ("labels", "annotations"):
             for name, value in (content.get(field) or {}).items():
-                if value not in ("", key.name) and len(value) <= 63:
+                if value not in ("", key.name) and len(value) <= 63 and not name.startswith(_SETTINGS):
                     values.setdefault(name, []).append(value)
     found = [
         (name, len(given), total) for name, given in values.items() if len(given) >= 2 and len(set(given)) < len(given)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 
+from posture import cel
 from posture.collect import Bodies, Source, collect
 from posture.config import Config
 from posture.errors import UsageError
@@ -61,7 +62,8 @@ def snapshot_of(source: Source, shipped: Shipped, *, offline: bool, version: Ver
 
 def unevaluated(snapshot: Snapshot) -> Snapshot:
     """A snapshot that was just read with the gaps of what was read and cannot be evaluated."""
-    more = tuple(gap for domain in DOMAINS for gap in domain.gaps(snapshot))
+    known = replace(snapshot, settings={"cel": cel.evaluator()})
+    more = tuple(gap for domain in DOMAINS for gap in domain.gaps(known))
     return replace(snapshot, gaps=(*snapshot.gaps, *more)) if more else snapshot
 
 

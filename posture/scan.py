@@ -21,6 +21,8 @@ from posture.store.snapshots import Commit, Contents, Stored
 from posture.text import parse_time, visible
 
 LOCAL = "local"
+NOT_EVALUATED = ("not modelled", "extra missing")
+"""Gaps of what was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def _unagreed(store: Store, snapshot: Snapshot, approved: Approved | None) -> tu
     missed = snapshots.gaps(store, snapshots.revision(store, approved.revision))
     return tuple(
         gap for gap in missed
-        if gap.reason != "not modelled" and gap.resource in (*JUDGED, "*")
+        if gap.reason not in NOT_EVALUATED and gap.resource in (*JUDGED, "*")
         and not any(one.covers(gap) for one in snapshot.gaps)
     )  # fmt: skip
 
@@ -119,7 +121,7 @@ def _judged(
     history = History(findings.current(store, cluster), lambda mark: findings.known(store, cluster, mark), last)
     judgement = judge(snapshot, agreed, history, inputs.rules, now)
     doubts = [*judgement.outcome.doubts.values(), *(one.gap for one in judgement.unknown)]
-    unknown = sum(gap.reason != "not modelled" for gap in doubts)
+    unknown = sum(gap.reason not in NOT_EVALUATED for gap in doubts)
     counts = Counter(standing=len(judgement.standing), unknown=unknown, unevaluated=len(doubts) - unknown)
     if judgement.until:
         counts["until"] = int(parse_time(judgement.until).timestamp())

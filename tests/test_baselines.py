@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
+from posture.admission.register import FACTS
 from posture.cli import run
 from tests.generator.objects import Object, account, binding, group, namespace, role, rule
 
 BASELINES = Path(__file__).parents[1] / "baselines"
 TEMPLATES = {name: BASELINES / f"{name}-template.yaml" for name in ("namespace", "platform")}
+ADMISSION = BASELINES / "admission-template.yaml"
 TEAMS = ("pay", "web")
+ENFORCE = "pod-security.kubernetes.io/enforce"
+RESTRICTED = {ENFORCE: "restricted"}
 
 
 def template(name: str) -> list[Object]:
@@ -27,9 +31,9 @@ def template(name: str) -> list[Object]:
 def kept() -> list[Object]:
     """A cluster that holds what the templates allow and Kubernetes ships, and a namespace that they say nothing of."""
     defaults = (BASELINES / "defaults" / "1.36.yaml").read_text(encoding="utf-8")
-    found = [*yaml.safe_load_all(defaults), namespace("lab"), *template("platform")]
+    found = [*yaml.safe_load_all(defaults), namespace("lab", **RESTRICTED), *template("platform")]
     for team in TEAMS:
-        found.append(namespace(team, team=f"{team}-team"))
+        found.append(namespace(team, team=f"{team}-team", **RESTRICTED))
         for one in deepcopy(template("namespace")):
             one["metadata"]["namespace"] = team
             for subject in one.get("subjects", ()):
@@ -55,7 +59,7 @@ class Places:
         return said.out
 
     def scan(self, objects: Iterable[Object], *baselines: Path) -> dict[tuple[str, str, str], set[str]]:
-        """{(subject, scope, through): permissions} of every open finding."""
+        """{(subject, scope, through): permissions, controls and what exceptions want} of every open finding."""
         path = self.folder / "cluster.yaml"
         path.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
         flags = [part for file in baselines for part in ("--baseline", str(file))]
@@ -64,11 +68,13 @@ class Places:
         for one in json.loads(said)["findings"]:
             assert one["status"] == "open"
             place = one["subject"], one["scope"], "/".join(part for part in one["through"].values() if part)
-            found[place] = {_permission(unit) for unit in one["gained"]}
+            found[place] = {_said(unit) for unit in one["gained"]}
         return found
 
 
-def _permission(unit: dict[str, Any]) -> str:
+def _said(unit: dict[str, Any]) -> str:
+    if "verb" not in unit:
+        return str(unit.get("control") or unit["exception"])
     resource = "/".join(part for part in (unit.get("resource", ""), unit.get("subresource", "")) if part)
     return " ".join(part for part in (unit["verb"], resource, unit.get("name", "")) if part)
 
@@ -79,14 +85,16 @@ def places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Places:
 
 
 def test_the_templates_are_valid(capsys: pytest.CaptureFixture[str]) -> None:
-    """`posture baseline validate` reads both and says what they speak for."""
-    code = run(["baseline", "validate", *map(str, TEMPLATES.values())])
+    """`posture baseline validate` reads each and says what it speaks for."""
+    files = sorted(BASELINES.glob("*-template.yaml"))
+    code = run(["baseline", "validate", *map(str, files)])
 
     lines = capsys.readouterr().out.splitlines()
     assert code == 0
-    assert len(lines) == 2
-    assert "namespaces with" in lines[0]
-    assert "cluster-wide" in lines[1]
+    assert {ADMISSION, *TEMPLATES.values()} < set(files)
+    assert len(lines) == len(files)
+    for file, line in zip(files, lines, strict=True):
+        assert ("cluster-wide" if file == TEMPLATES["platform"] else "namespaces with") in line
 
 
 def test_a_cluster_that_keeps_to_them_has_no_finding(places: Places) -> None:
@@ -181,3 +189,80 @@ def test_the_platform_template_holds_what_posture_needs(capsys: pytest.CaptureFi
     )
 
     assert mine["rules"] == needed
+
+
+# What is admitted ---------------------------------------------------------------------------------------------------
+
+
+def policies() -> str:
+    """The template of what is admitted, with the policies that it shows in a comment."""
+    text, mark, shown = ADMISSION.read_text(encoding="utf-8").partition("  # - apiVersion")
+    return text + (mark + shown).replace("\n  # ", "\n  ").replace("  # ", "  ", 1)
+
+
+def vap(name: str, resource: str, expression: str, exempt: str = "") -> list[Object]:
+    """A policy that refuses what an expression is false for, and its binding."""
+    version = "admissionregistration.k8s.io/v1"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}
+    spec = {"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": expression}]}
+    bound: Object = {"policyName": name, "validationActions": ["Deny"]}
+    if exempt:
+        out = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [exempt]}
+        bound["matchResources"] = {"namespaceSelector": {"matchExpressions": [out]}}
+    return [
+        {"apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": spec},
+        {"apiVersion": version, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": bound},
+    ]
+
+
+NO_IPS = "!has(object.spec.externalIPs) || object.spec.externalIPs == []"
+LEVEL, PIN = (("namespace:pay", "pay", f"Label/pay/{label}") for label in (ENFORCE, f"{ENFORCE}-version"))
+PINNED = {"hostProbesAndHostLifecycle", "unused", *(f"no {fact}" for fact in FACTS)}
+BELOW_RESTRICTED = {
+    "allowPrivilegeEscalation", "capabilities_restricted", "procMount_restricted", "restrictedVolumes", "runAsNonRoot",
+    "runAsUser", "seccompProfile_restricted",
+}  # fmt: skip
+OPEN: dict[str, tuple[dict[str, str], dict[tuple[str, str, str], set[str]]]] = {
+    "the same standard": ({ENFORCE: "restricted"}, {}),
+    "the same standard, with its newest version": ({ENFORCE: "restricted", f"{ENFORCE}-version": "v1.36"}, {}),
+    "a lower one": ({ENFORCE: "baseline"}, {LEVEL: BELOW_RESTRICTED}),
+    "an old version of it": ({ENFORCE: "restricted", f"{ENFORCE}-version": "v1.33"}, {PIN: PINNED}),
+    "a namespace of which the file does not speak": (
+        {ENFORCE: "restricted", f"{ENFORCE}-version": "v1.33", "posture-baseline": "own"},
+        {PIN: PINNED},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OPEN)
+def test_what_is_admitted_beyond_the_template_is_found(places: Places, case: str) -> None:
+    """The controls that a namespace lacks are one finding; where the file does not speak, checks say what is open."""
+    labels, expected = OPEN[case]
+
+    assert places.scan([namespace("pay", team="pay", **labels)], ADMISSION) == expected
+
+
+def test_whatever_refuses_it_is_fine(places: Places) -> None:
+    """A label for nearly all and a policy for the rest: the file asks what is refused, not by what."""
+    bare = namespace("pay", team="pay", **{ENFORCE: "restricted", f"{ENFORCE}-version": "v1.33"})
+    probes = " && ".join(
+        f"object.spec.?{kind}.orValue([]).all(c, c.?{field}.?{handler}.?host.orValue('') == '')"
+        for kind in ("containers", "initContainers")
+        for handler in ("httpGet", "tcpSocket")
+        for field in ("livenessProbe", "readinessProbe", "startupProbe", "lifecycle.?postStart", "lifecycle.?preStop")
+    )
+
+    assert places.scan([bare, *vap("own-probes", "pods", probes)], ADMISSION) == {}
+
+
+def test_policies_of_the_template_are_asked_of_each_namespace(places: Places) -> None:
+    """What the policies refuse that it shows in a comment has to be refused, by a policy of whatever name."""
+    file = places.folder / "own.yaml"
+    file.write_text(policies(), encoding="utf-8")
+    spaces = [namespace(name, team=name, **RESTRICTED) for name in TEAMS]
+    gained = {"services/external-ips"}
+
+    assert places.scan([*spaces, *vap("mine", "services", NO_IPS)], file) == {}
+    assert {place[1] for place, units in places.scan(spaces, file).items() if units == gained} == set(TEAMS)
+    found = places.scan([*spaces, *vap("mine", "services", NO_IPS, exempt="web")], file)
+    assert {place[:2] for place, units in found.items() if gained <= units} == {("namespace:web", "web")}

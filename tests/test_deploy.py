@@ -189,6 +189,18 @@ def test_the_image_holds_what_posture_needs_and_no_more(image: Image) -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_the_image_evaluates_expressions(image: Image) -> None:
+    """The extra `cel` is in it, with all that it needs to answer."""
+    code = (
+        "from posture import cel; from posture.cel.environment import Program;"
+        "print(cel.installed(), Program(variables=[], expressions=['1 + 1 == 2'], hidden=[]).answers({}))"
+    )
+
+    done = image.run("python", "-c", code)
+
+    assert done.stdout == "True [True]\n", done.stderr
+
+
 def test_the_dockerfile_runs_these_steps_and_the_cronjobs_command() -> None:
     """The Dockerfile is the script, a user with a number, and the same database and command as the CronJob's."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
@@ -213,13 +225,13 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def test_the_images_packages_are_those_that_were_tested() -> None:
-    """Versions and hashes are those of requirements.txt, and nothing that posture needs is left out."""
+    """Versions and hashes are those of requirements.txt; nothing that posture[cel] needs is left out."""
     every, mine = pins(ROOT / "requirements.txt"), pins(DEPLOY / "requirements.txt")
     missing, todo = set(), ["posture"]
     while todo:
         for line in distribution(todo.pop()).requires or ():
             needed = Requirement(line)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            if needed.marker is None or needed.marker.evaluate({"extra": "cel"}):
                 name = re.sub(r"[-_.]+", "-", needed.name).lower()
                 if name not in missing:
                     missing.add(name)

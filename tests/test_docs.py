@@ -15,6 +15,9 @@ import click
 import pytest
 
 from docs import generate
+from posture.admission.register import ANNOTATIONS
+from posture.admission.violations import CONTROLS
+from posture.commands.exceptions import STATES
 from posture.pipeline import DOMAINS
 from tests.controlplane.controlplane import ControlPlane
 
@@ -86,6 +89,25 @@ def test_every_check_is_documented() -> None:
     assert set(re.findall(r"^\| \[`(.+?)`\]", page, re.MULTILINE)) == shipped
 
 
+def test_every_control_is_documented() -> None:
+    """docs/checks.md has a row for each control that a check may name, with what violates it in words."""
+    page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \| (?:baseline|restricted)? \| \d+ \|$", page, re.MULTILINE))
+
+    assert rows.keys() == CONTROLS.keys()
+    assert [control for control, words in rows.items() if words == control] == []
+
+
+def test_every_state_and_annotation_of_an_exception_is_documented() -> None:
+    """docs/admission.md has a row for each state, and names the annotations that are read without a configuration."""
+    page = (ROOT / "docs" / "admission.md").read_text(encoding="utf-8")
+    states = set(re.findall(r"^\| `([a-z -]+)` \|", page, re.MULTILINE))
+
+    assert states == set(STATES)
+    for fact, names in ANNOTATIONS.items():
+        assert [name for name in names if f"`{name}`" not in page] == [], fact
+
+
 def test_links_lead_somewhere() -> None:
     """Every relative link names a file that is there, and every anchor a heading on its page."""
     for page in PAGES:
@@ -113,8 +135,10 @@ def posture(*args: str, codes: tuple[int, ...] = (0,)) -> str:
 
 
 def test_the_files_it_shows_are_valid(tmp_path: Path) -> None:
-    """The configuration of docs/contracts.md works, with the owners, check and baseline file of that page beside it."""
-    for name in ("config", "owners", "check", "baseline"):
+    """The configuration of docs/contracts.md works, with the owners, register, checks and baseline of that page beside
+    it.
+    """
+    for name in ("config", "owners", "register", "check", "baseline"):
         for number, (_, text) in enumerate(blocks("yaml", name)):
             place = tmp_path / {"check": f"checks/{number}.yaml", "baseline": "baseline/pay.yaml"}.get(
                 name, f"{name}.yaml"
@@ -128,6 +152,9 @@ def test_the_files_it_shows_are_valid(tmp_path: Path) -> None:
     assert (tmp_path / "posture.db").exists()
     changed = tmp_path / "owners.yaml"
     changed.write_text(changed.read_text(encoding="utf-8").replace("origin:", "orign:"), encoding="utf-8")
+    posture(*scan, codes=(2,))
+    changed.write_text(changed.read_text(encoding="utf-8").replace("orign:", "origin:"), encoding="utf-8")
+    (tmp_path / "register.yaml").write_text("exceptions: [{owner: pay-team}]", encoding="utf-8")
     posture(*scan, codes=(2,))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from posture.model import Key, Owner, Snapshot
 from posture.owners import Asked, Owners, Rule, suggestions
-from tests.generator.objects import Object, binding, namespace, role, rule, snapshot
+from tests.generator.objects import Object, binding, guarded, namespace, role, rule, snapshot
 
 FLUX = "kustomize.toolkit.fluxcd.io"
 
@@ -148,10 +148,10 @@ def test_the_last_rule_that_matches_wins_over_all_evidence() -> None:
 
 
 def test_labels_that_may_name_teams_are_suggested() -> None:
-    """Those that repeat their values, the usual names first; not those that name each namespace differently."""
+    """Those that repeat their values, the usual names first; not what names each differently, or sets what it admits."""
     names = ("a", "b", "c", "d")
     objects = [
-        namespace(name, squad="x" if name < "c" else "y", id=f"id-{name}", owner="o", one=name) for name in names
+        guarded(name, squad="x" if name < "c" else "y", id=f"id-{name}", owner="o", one=name) for name in names
     ]
     cluster: Snapshot = snapshot([*objects, namespace("kube-system", squad="z"), binding("b", "ClusterRole/view")])
 

@@ -6,12 +6,13 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from posture.layer import differing
-from posture.model import Change, Comparison, Gap, Key, Note, Through, Unit, Unknown
+from posture.model import Change, Comparison, Gap, Key, Note, Snapshot, Through, Unit, Unknown
 from posture.text import listed
 
 from .enforcement import Part, Profile
-from .evaluate import NAMESPACES, Admission, Enforced, Where, like, namespace_of, place_of, refused_as
-from .gaps import doubt, named_through
+from .engines.liveness import SLICES
+from .evaluate import NAMESPACES, Admission, Enforced, Where, explained, like, namespace_of, place_of, refused_as
+from .gaps import doubt, named_through, unseen
 from .policy import ANY, Exemption, Policy, Space
 from .register import Entry, entry_of, register, wanting
 from .units import ordered, own, violated
@@ -73,6 +74,8 @@ class Gains:
         """Where anything may have been gained."""
         names = {name for name in differing(self.baseline.spaces, self.live.spaces) if name in self.live.spaces}
         names |= self.peers.keys() & self.live.spaces.keys()
+        if self.baseline.snapshot.gaps or self.live.snapshot.gaps:
+            names |= {name for name in self.live.spaces if self._hidden(place_of(name))}
         before, after = register(self.baseline), register(self.live)
         if before is not after:
             names |= {name for through, one in after.items() if _wanting(one) != _wanting(before.get(through))
@@ -97,10 +100,12 @@ class Gains:
             self._refused(space, [profile for profile, _ in agreed], found)
             self._shaped(space, agreed, found)
             self._own(space, [profile for profile, _ in agreed], found)
-        self._exceptions(name, space, found)
+        self._exceptions(space, found)
         if not name:
             self._policies(found)
-        gap = self._hidden(where) if found and agreed is not None else None
+        gap = self._hidden(where) if agreed is not None else None
+        if gap is not None and not found:
+            self.unknown.append(Unknown(NAME, *where, _NOTHING, gap))
         for through, one in sorted(found.items()):
             if gap is not None:
                 self.unknown.append(Unknown(NAME, *where, through, gap))
@@ -153,6 +158,8 @@ class Gains:
         profile, name = space.profile, space.space.name
         for one in profile.openings:
             exemption = one.exemption
+            if exemption.built_in:
+                continue
             mask = profile.opened[one.through].violations if one.shape != ANY else 0
             for old, place in agreed:
                 if exemption.shape is None and not _has(old, exemption):
@@ -176,13 +183,13 @@ class Gains:
 
     def _own(self, space: Enforced, agreed: list[Profile], found: dict[Through, _Found]) -> None:
         """Policies of which no test request says what they refuse: by where they count, their action and content."""
-        name, before = space.space.name, [_silent(profile) for profile in agreed]
+        name, before = space.space.name, [self._silent(profile) for profile in agreed]
         for mark, part in before[0].items():
             if not all(mark in one for one in before[1:]):
                 continue
             policy, unit = part.policy, {"control": own(part.policy)}
             parts = space.profile.through.get(policy.through, ())
-            mine = next((one for one in parts if _same(one.policy, policy)), None)
+            mine = next((one for one in parts if _same(one.policy, policy)), None) or _twin(space.profile, policy)
             if mine is None and any(one.policy.denies and not _known(one.policy, agreed[0]) for one in parts):
                 text = f"{named_through(policy.through)} changed: what it refuses now is not evaluated"
                 self._cannot(space, policy.through, text)
@@ -192,20 +199,32 @@ class Gains:
             elif mine.policy.enforces is None and policy.enforces is True:
                 self._cannot(space, policy.through, f"{named_through(policy.through)}: {mine.policy.why}")
             else:
-                old = {exemption.through for one in before for exemption in _taking(one[mark])}
+                old = {exemption.what for one in before for exemption in _taking(one[mark])}
                 for exemption in _taking(mine):
-                    if exemption.through not in old:
+                    if exemption.what not in old:
                         _add(found, exemption.through_in(name), [unit | {"except": exemption.what}], exemption.keys)
+
+    def _silent(self, profile: Profile) -> dict[tuple[Through, Hashable], Part]:
+        """The policies that are controls of their own: no test request in any namespace explains them."""
+        return {
+            (part.policy.through, part.policy.content): part for part in profile.parts
+            if part.silent and part.policy.denies and not part.variant.why
+            and (part.policy.opaque or not explained(self.baseline, part.policy))
+        }  # fmt: skip
 
     # Exceptions and policies themselves -----------------------------------------------------------------------------
 
-    def _exceptions(self, name: str, space: Enforced, found: dict[Through, _Found]) -> None:
-        """What is wrong with exceptions that open something here, and was not."""
+    def _exceptions(self, space: Enforced, found: dict[Through, _Found]) -> None:
+        """What is wrong with exceptions that open something here, and was not wrong with the same before."""
         for through, share in space.shares.items():
             entry, old = entry_of(self.live, through), entry_of(self.baseline, through)
             if share.opens and entry is not None:
-                was = set(_wanting(old)) if old and name in old.opens else set()
-                new = [{"exception": state} for state in _wanting(entry) if state not in was]
+                was = {*wanting(old), *(["unused"] if old.state == "inert" else [])} if old else set()
+                new = [{"exception": state} for state in wanting(entry) if state not in was]
+                gap = unseen(self.live.snapshot, space.space.name) or unseen(self.baseline.snapshot, space.space.name)
+                if gap is not None and {"exception": "unused"} in new:
+                    self.unknown.append(Unknown(NAME, *space.where, through, gap))
+                    new.remove({"exception": "unused"})
                 if new:
                     _add(found, through, new, entry.keys)
 
@@ -213,9 +232,22 @@ class Gains:
         """Policies that fail open or for which nothing answers, and what changes requests, and did not."""
         before = {policy.through: policy for policy in self.baseline.policies}
         for policy in self.live.policies:
-            units = [unit for unit in states(policy) if unit not in [*states(before.get(policy.through))]]
+            old = before.get(policy.through)
+            units = [unit for unit in states(policy) if unit not in [*states(old)]]
+            unsure = next((one for one in (policy, old) if one and one.denies and one.up is None), None)
+            if unsure and old and (policy.up is None) != (old.up is None):
+                gap = _unread(self.live.snapshot, self.baseline.snapshot)
+                why = Gap(policy.through.kind, "", "not modelled", f"{named_through(policy.through)}: {unsure.why}")
+                self.unknown.append(Unknown(NAME, *place_of(""), policy.through, gap or why))
+                units = [unit for unit in units if unit != {"policy": "down"}]
             if units:
                 _add(found, policy.through, units, policy.keys)
+
+
+def _unread(*snapshots: Snapshot) -> Gap | None:
+    """The gap that hides what answers for policies."""
+    found = (snapshot.gap(kind) for snapshot in snapshots for kind in (SLICES, "services"))
+    return next((gap for gap in found if gap is not None), None)
 
 
 def states(policy: Policy | None) -> Iterator[Unit]:
@@ -249,6 +281,12 @@ def _has(profile: Profile, exemption: Exemption) -> bool:
 
 def _same(one: Policy, other: Policy) -> bool:
     return one.through == other.through and one.content == other.content
+
+
+def _twin(profile: Profile, policy: Policy) -> Part | None:
+    """A policy of another name that refuses the same."""
+    return next((part for part in profile.parts if part.policy.engine == policy.engine and part.policy.enforces
+                 and not part.variant.why and part.policy.content == policy.content), None)  # fmt: skip
 
 
 def _known(policy: Policy, profile: Profile) -> bool:
@@ -309,14 +347,6 @@ def opening(space: Enforced, mask: int) -> Iterator[tuple[Through, int, tuple[Ke
             mask &= ~mine
     if mask:
         yield (Through(LABEL, name, ENFORCE) if name else Through(NO_POLICY, "", "")), mask, ()
-
-
-def _silent(profile: Profile) -> dict[tuple[Through, Hashable], Part]:
-    """The policies that are controls of their own."""
-    return {
-        (part.policy.through, part.policy.content): part for part in profile.parts
-        if part.silent and part.policy.denies and not part.variant.why
-    }  # fmt: skip
 
 
 # Notes --------------------------------------------------------------------------------------------------------------

@@ -76,8 +76,20 @@ def stakeholders(live: Admission, key: Key) -> frozenset[str] | None:
 
 def agreed(change: Change, live: Admission) -> tuple[tuple[Key, Content], ...]:
     """The objects as they are now that admit what a change gained, to stand in a baseline in place of others."""
-    found = [(key, live.snapshot.get(key)) for key in change.evidence]
+    found = [(key, live.snapshot.get(key)) for key in _carriers(change, live)]
     return tuple((key, content) for key, content in found if content is not None)
+
+
+def _carriers(change: Change, live: Admission) -> Iterable[Key]:
+    """The objects that say what a change goes through; a stored finding knows of these no more than the name."""
+    through = change.through
+    if through.kind == LABEL:
+        return (Key(NAMESPACES, "", through.namespace),)
+    entry = entry_of(live, through)
+    if entry is not None:
+        return entry.keys[:1]
+    namespace = namespace_of((change.subject, change.scope))
+    return [key for policy in live.policies if policy.through_in(namespace) == through for key in policy.keys]
 
 
 def settle(snapshot: Snapshot, changed: Iterable[Changed]) -> tuple[Changed, ...]:

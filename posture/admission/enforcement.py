@@ -15,13 +15,17 @@ from posture.model import Through
 
 from .cel import Evaluator
 from .policy import ANY, NONE, Asked, Engine, Exemption, Policy, Shape, Space, Variant, Verdict
-from .requests import Request
+from .requests import PODS, Request
 from .violations import USERS, VIOLATIONS, Violation
 from .workloads import User
 
 ALL = (1 << len(VIOLATIONS)) - 1
 CLUSTER = sum(1 << number for number, one in enumerate(VIOLATIONS) if one.scope == "cluster")
 """The violations that are made in no namespace."""
+OF_PODS = sum(
+    1 << number for number, one in enumerate(VIOLATIONS) if one.resource == PODS and one.operation != "CONNECT"
+)
+"""Those that a workload's pods can make."""
 _NUMBERS = {one: number for number, one in enumerate(VIOLATIONS)}
 
 
@@ -118,6 +122,8 @@ class Profile:
     """What is refused in all namespaces that are alike to every policy. Its parts are in the order of policies."""
 
     parts: tuple[Part, ...]
+    asked: int
+    """The violations that can be made there: in a namespace, or in none."""
 
     @cached_property
     def refused(self) -> int:
@@ -125,7 +131,7 @@ class Profile:
         found = 0
         for part in self.parts:
             found |= part.refused
-        return found
+        return found & self.asked
 
     @cached_property
     def unknown(self) -> int:
@@ -133,7 +139,7 @@ class Profile:
         found = 0
         for part in self.parts:
             found |= part.unknown
-        return found & ~self.refused
+        return found & self.asked & ~self.refused
 
     def by(self, number: int) -> Iterator[Part]:
         """The policies that refuse a violation."""
@@ -152,6 +158,7 @@ class Profile:
                 certain = part.sure
                 sure |= without.refused & excused if certain else 0
                 maybe |= (without.unknown if certain else without.unknown | without.refused) & excused
+            sure, maybe = sure & self.asked, maybe & self.asked
             kept, doubt = opening.refused_else(sure | maybe)
             found[opening.through] = Opened(sure & ~kept & ~doubt, (maybe | sure & doubt) & ~kept)
         return {through: one._replace(unknown=one.unknown & ~one.violations) for through, one in found.items()}

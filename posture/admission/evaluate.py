@@ -26,7 +26,7 @@ _MODULES: tuple[ModuleType, ...] = (podsecurity, vap, mutating, kyverno, gatekee
 ENGINES: Mapping[str, Engine] = {module.NAME: cast("Engine", module) for module in _MODULES}
 READS = tuple(dict.fromkeys((NAMESPACES, *WORKLOADS, *(kind for engine in ENGINES.values() for kind in engine.READS))))
 type Where = tuple[str, str]
-type _Key = tuple[tuple[int, Variant], ...]
+type _Key = tuple[bool, tuple[tuple[int, Variant], ...]]
 
 
 class Share(NamedTuple):
@@ -73,7 +73,8 @@ class Enforced:
             sure = exemption.shape is not None and not any(policy.opaque for policy in policies)
             through = exemption.through_in(name)
             mine = tuple(sorted(serves - self.barred))
-            found[through] = Share(exemption, policies, opened.violations, opened.unknown, mine, sure)
+            opens, maybe = opened
+            found[through] = Share(exemption, policies, opens, maybe, mine, sure)
         return found
 
     @property
@@ -227,7 +228,7 @@ class _Update:
         self, policies: tuple[Policy, ...], strays: Mapping[str, tuple[Exemption, ...]], before: Mapping[str, Enforced],
         chosen: Mapping[str, list[tuple[Policy, Variant]]], moved: Collection[str], there: Collection[str],
     ) -> Admission:  # fmt: skip
-        wanted = {name: (self._space(name), self._profile(variants)) for name, variants in chosen.items()}
+        wanted = {name: (self._space(name), self._profile(name, variants)) for name, variants in chosen.items()}
         fresh = {
             id(profile): (profile, space) for space, profile in wanted.values() if "opened" not in profile.__dict__
         }
@@ -307,11 +308,11 @@ class _Update:
                     found.setdefault(name, set()).add(subject)
         return {name: frozenset(subjects) for name, subjects in found.items()}
 
-    def _profile(self, variants: list[tuple[Policy, Variant]]) -> Profile:
-        key = tuple((id(policy), variant) for policy, variant in variants)
+    def _profile(self, name: str, variants: list[tuple[Policy, Variant]]) -> Profile:
+        key = _key(name, variants)
         found = self.profiles.get(key)
         if found is None:
-            found = self.profiles[key] = Profile(parts_of(variants))
+            found = self.profiles[key] = Profile(parts_of(variants), _asked(name))
         return found
 
 
@@ -320,12 +321,21 @@ def like(result: Admission, space: Space) -> Profile:
     variants = [*_variants(result.policies, space)]
     questions = Questions(ENGINES, result.cel)
     ask(questions, ((policy, variant, space, _asked(space.name)) for policy, variant in variants))
-    key = tuple((id(policy), variant) for policy, variant in variants)
+    key = _key(space.name, variants)
     found = result.profiles.get(key)
     if found is None:
-        found = result.profiles[key] = Profile(parts_of(variants))
+        found = result.profiles[key] = Profile(parts_of(variants), _asked(space.name))
         ask_openings(questions, [(found, space)])
     return found
+
+
+def explained(result: Admission, policy: Policy) -> bool:
+    """Whether there is a namespace in which test requests say what a policy refuses."""
+    known: dict[Policy, bool] = result.__dict__.setdefault("_explained", {})
+    if policy not in known:
+        parts = (part for space in result.spaces.values() for part in space.profile.parts if part.policy is policy)
+        known[policy] = any(part.row.refused or part.row.excused for part in parts)
+    return known[policy]
 
 
 def refused_as(result: Admission, profile: Profile, space: Space, shape: Shape, mask: int) -> int:
@@ -336,6 +346,11 @@ def refused_as(result: Admission, profile: Profile, space: Space, shape: Shape, 
             questions.want(part.policy, part.key(shape, part.variant.exemptions), space, part.base & mask)
     questions.answer()
     return Opening(profile.parts, Through("", "", ""), shape).refused_else(mask)[0]
+
+
+def _key(namespace: str, variants: Iterable[tuple[Policy, Variant]]) -> _Key:
+    """What namespaces have in common that are alike to every policy; policies are told apart as objects."""
+    return bool(namespace), tuple((id(policy), variant) for policy, variant in variants)
 
 
 def _asked(namespace: str) -> int:

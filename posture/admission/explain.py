@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from posture.model import Key
+from posture.model import Key, canonical
 
 from . import pss
 from .controls import RESTRICTED
 from .enforcement import Profile
 from .evaluate import ENGINES, NAMESPACES, Admission, like
 from .gaps import doubt, named_through
-from .pods import mapping
+from .pods import mapping, mappings
 from .policy import Asked, Policy, Space, Variant
 from .requests import PODS, Request, pod_creation
 from .violations import CONTROLS
@@ -61,22 +61,29 @@ class Question(NamedTuple):
         strange = given.keys() - {"namespace", "pod", "operation", "user", "groups"}
         if strange:
             raise ValueError(f"{min(strange)} is no field of a question")
-        pod, namespace = given.get("pod"), given.get("namespace")
-        if not isinstance(pod, dict) or not isinstance(pod.get("spec"), dict):
-            raise ValueError("pod is no pod: an object with metadata and spec is needed")  # noqa: TRY004 - as the rest
-        namespace = namespace or mapping(pod.get("metadata")).get("namespace")
+        pod, user, groups = given.get("pod"), given.get("user"), given.get("groups") or []
+        if not isinstance(pod, dict) or not isinstance(pod.get("spec"), dict) or pod.get("kind", "Pod") != "Pod":
+            raise ValueError("pod is no pod: an object with metadata and spec is needed")
+        if not isinstance(pod["spec"].get("containers"), list) or not mappings(pod["spec"]["containers"]):
+            raise ValueError("pod has no containers")
+        home = mapping(pod.get("metadata")).get("namespace")
+        namespace = given.get("namespace") or home
         if not isinstance(namespace, str) or not namespace:
             raise ValueError("namespace is missing")
-        operation = given.get("operation") or "CREATE"
+        if home not in (None, "", namespace):
+            raise ValueError(f"pod is of namespace {home}, and {namespace} is asked about")
+        operation = given.get("operation", "CREATE")
         if operation not in ("CREATE", "UPDATE"):
             raise ValueError("operation is neither CREATE nor UPDATE")
-        user, groups = given.get("user"), given.get("groups") or []
-        if (
-            not isinstance(user, str | None)
-            or not isinstance(groups, list)
-            or not all(isinstance(g, str) for g in groups)
-        ):
+        texts = isinstance(groups, list) and all(isinstance(one, str) for one in groups)
+        if not isinstance(user, str | None) or not texts:
             raise ValueError("user is a name, and groups a list of names")
+        if groups and not user:
+            raise ValueError("groups are given without user")
+        try:
+            canonical(pod)
+        except TypeError as error:
+            raise ValueError(f"pod is no JSON that an API server takes: {error}") from error
         return cls(namespace, pod, operation, user, tuple(groups))
 
     def request(self, space: Space) -> Request:

@@ -15,12 +15,13 @@ from posture.model import Change, Check, Hit, Key, Through, Unit
 
 from .compare import NAME, opening, states
 from .evaluate import NAMESPACES, Admission, Enforced, Where, namespace_of
-from .gaps import named_through
+from .gaps import doubt, named_through
 from .policy import ANY
 from .register import entry_of, wanting
 from .units import ordered, violated
 from .violations import CONTROLS, VIOLATIONS
 
+_NOTHING = Through("", "", "")
 BUDGET = "Exceptions"
 """The kind of what one would edit where a namespace has too many exceptions."""
 _NUMBERS = {one.id: number for number, one in enumerate(VIOLATIONS)}
@@ -130,7 +131,7 @@ def _held(matcher: Matcher, live: Admission, where: Where) -> Iterator[tuple[Rul
         for through in open_here if (entry := entry_of(live, through)) is not None
     ]  # fmt: skip
     shaped = [(one.exemption.through_in(name), one.shape, space.profile.opened[one.through].violations)
-              for one in space.profile.openings if one.shape != ANY]  # fmt: skip
+              for one in space.profile.openings if one.shape != ANY and not one.exemption.built_in]  # fmt: skip
     if not name:
         told += [(policy.through, [*states(policy)]) for policy in live.policies]
     admitted = _admitted(space)
@@ -152,12 +153,14 @@ def _held(matcher: Matcher, live: Admission, where: Where) -> Iterator[tuple[Rul
 
 def _exceptions(space: Enforced) -> list[Through]:
     """The exceptions that open something in a namespace."""
-    return [through for through, share in space.shares.items() if share.opens]
+    return [through for through, share in space.shares.items() if share.opens and not share.exemption.built_in]
 
 
 def match(matcher: Matcher, live: Admission, within: Iterable[Where] | None = None) -> Iterator[Hit]:
     """Where checks hold."""
     for where in live.places if within is None else within:
+        if live.snapshot.gaps and doubt(live, *where, _NOTHING, live.snapshot) is not None:
+            continue  # what was not read may refuse it
         for rules, through, _ in _held(matcher, live, where):
             yield Hit(rules.check.id, *where, through)
 

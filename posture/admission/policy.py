@@ -97,6 +97,8 @@ class Exemption:
     """Whether it is a part of the namespace itself: one exemption stands for those of all namespaces that have it."""
     shape: Shape | None = ANY
     """An example of what it takes out; None where nobody can give one."""
+    built_in: bool = False
+    """Whether it is the engine's own: nobody gave it, and nobody can take it away."""
 
     def through_in(self, namespace: str) -> Through:
         """What one edits, for a namespace."""

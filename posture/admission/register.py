@@ -15,10 +15,12 @@ from typing import Any, Literal
 from posture.model import Key, Snapshot, Through
 from posture.text import format_time, parse_time
 
+from .enforcement import OF_PODS
 from .evaluate import NAMESPACES, Admission, Share
+from .gaps import unseen
 from .policy import Exemption, Policy
 
-type State = Literal["used", "unused", "inert", "expired", "misplaced", "unknown"]
+type State = Literal["used", "unused", "inert", "expired", "misplaced", "built in", "unknown"]
 FACTS = ("owner", "reason", "ticket", "approved", "expires")
 SETTING = "exceptions"
 ANNOTATIONS: Mapping[str, tuple[str, ...]] = {
@@ -126,6 +128,9 @@ def _entry(
     serves = tuple(sorted({subject for share in shares.values() for subject in share.serves}))
     state = _state(exemption, opens=bool(opens), serves=bool(serves),
                    sure=not maybe and all(share.sure for share in shares.values()))  # fmt: skip
+    of_pods = any(mask & OF_PODS for mask in opens.values())
+    if state == "unused" and (not of_pods or any(unseen(result.snapshot, name) for name in shares)):
+        state = "unknown"  # who asks for other things than pods, nobody can see
     ends = facts.get("expires", ("", ""))[0]
     overdue = bool(about.now and ends and ends <= about.now) and state not in ("expired", "misplaced", "inert")
     return Entry(
@@ -171,6 +176,8 @@ def _end(text: str) -> str:
 
 
 def _state(exemption: Exemption, *, opens: bool, serves: bool, sure: bool) -> State:
+    if exemption.built_in:
+        return "built in"
     if exemption.expired:
         return "expired"
     if exemption.idle:
@@ -183,7 +190,9 @@ def _state(exemption: Exemption, *, opens: bool, serves: bool, sure: bool) -> St
 
 
 def wanting(entry: Entry) -> Iterator[str]:
-    """What is wrong with an exception that opens something, as units say it."""
+    """What is wrong with an exception that opens something, as units say it; nothing with an engine's own."""
+    if entry.exemption.built_in:
+        return
     if entry.state == "unused":
         yield "unused"
     if entry.overdue:

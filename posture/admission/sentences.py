@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from posture.model import Change, Check, Unit
+from posture.model import Change, Check, Through, Unit
 from posture.text import count, listed
 
 from .evaluate import Admission, namespace_of
@@ -18,27 +18,39 @@ PHRASES = {
     "hostPathVolumes": "pods with hostPath volumes",
     "hostPorts": "pods with ports of the node",
     "windowsHostProcess": "Windows HostProcess pods",
+    "capabilities_baseline": "pods with added capabilities",
     "appArmorProfile": "pods without AppArmor",
     "seLinuxOptions": "pods with SELinux options of their own",
-    "capabilities_baseline": "pods with added capabilities",
     "procMount": "pods with an unmasked /proc",
-    "procMount_restricted": "pods with an unmasked /proc in a user namespace",
     "seccompProfile_baseline": "pods with seccomp unconfined",
     "sysctls": "pods with unsafe sysctls",
     "hostProbesAndHostLifecycle": "pods whose probes reach other hosts",
-    "restrictedVolumes": "pods with volumes of other types",
-    "allowPrivilegeEscalation": "pods that may gain privileges",
-    "runAsNonRoot": "pods that may run as root",
     "runAsUser": "pods that run as root",
+    "allowPrivilegeEscalation": "pods that may gain privileges",
     "seccompProfile_restricted": "pods without a seccomp profile",
-    "capabilities_restricted": "pods that keep capabilities",
+    "capabilities_restricted": "pods that keep the default capabilities",
+    "runAsNonRoot": "pods that may run as root",
+    "restrictedVolumes": "pods with volumes of other types",
+    "procMount_restricted": "pods with an unmasked /proc in a user namespace",
+    "bindings/cluster-admin": "bindings to cluster-admin",
+    "namespaces/pod-security-label": "a lower Pod Security label",
+    "pods/attach": "attaching to containers",
+    "pods/exec": "commands in containers",
+    "serviceaccounts/token": "tokens of ServiceAccounts",
+    "services/external-ips": "Services with external IPs",
 }
+"""The violations of each control, the gravest first."""
 _ORDER = {control: number for number, control in enumerate(dict.fromkeys((*PHRASES, *CONTROLS)))}
 _STATES = {
-    "unused": "is used by nobody",
-    "overdue": "is past its end and still there",
-    "self-exemptable": "can be had by whoever sets a label",
+    "unused": ("is used by nobody", "is used again"),
+    "overdue": ("is past its end and still there", "is no longer past its end"),
+    "self-exemptable": ("can be had by whoever sets a label", "can no longer be had by whoever sets a label"),
 }
+"""What is wrong with an exception, and that it no longer is."""
+_REMARKS = {"overdue": "its end is past", "self-exemptable": "whoever sets the label has it"}
+_FACTS = {
+    "no owner": "owner", "no reason": "reason", "no ticket": "ticket", "no expires": "end", "no approved": "approval",
+}  # fmt: skip
 _SHOWN = 2
 
 
@@ -53,12 +65,14 @@ def sentence(change: Change, check: Check | None, live: Admission) -> str:
     units = change.gained if loosened else change.lost
     name = namespace_of((change.subject, change.scope))
     parts = [*_admitted(name, units, loosened=loosened), *_own(name, units, loosened=loosened)]
-    parts += [*_of_exception(change, units, loosened=loosened, alone=not parts)]
-    parts += [*_of_policy(change, units, loosened=loosened)]
-    text = listed(parts) if len(parts) > 1 else "".join(parts)
+    wrong = [unit["exception"] for unit in units if "exception" in unit]
+    remarks = _remarks(change, wrong, live) if parts and loosened else []
+    parts += [] if parts else [*_of_exception(named_through(change.through), wrong, loosened=loosened)]
+    parts += [*_of_number(change.through, units), *_of_policy(change, units, loosened=loosened)]
+    text = listed(parts)
     if not text:
         return check.title if check is not None else named_through(change.through)
-    return text + (_served(change, live) if loosened else "")
+    return f"{text} ({'; '.join(remarks)})" if remarks else text
 
 
 def _place(name: str) -> str:
@@ -72,9 +86,18 @@ def _admitted(name: str, units: Iterable[Unit], *, loosened: bool) -> Iterator[s
             by.setdefault(unit.get("for", ""), set()).add(unit["control"])
     for like, found in sorted(by.items()):
         controls = sorted(found, key=_ORDER.__getitem__)
-        more = [count(len(controls) - _SHOWN, "more kind") + " of pods"] if len(controls) > _SHOWN + 1 else []
-        said = listed([*(phrase(one) for one in controls[: _SHOWN if more else _SHOWN + 1]), *more])
-        yield f"{_place(name)} {'now admits' if loosened else 'no longer admits'} {said}{f' {like}' if like else ''}"
+        shown = controls if len(controls) <= _SHOWN + 1 else controls[:_SHOWN]
+        said = listed([*map(phrase, shown), *_more(controls[len(shown) :])], len(controls))
+        if like:
+            said += f", if they are like one {like}"
+        yield f"{_place(name)} {'now admits' if loosened else 'no longer admits'} {said}"
+
+
+def _more(controls: Sequence[str]) -> Iterator[str]:
+    """How many controls are not named."""
+    if controls:
+        of_pods = not any("/" in one for one in controls)
+        yield f"{count(len(controls), 'more kind')} of pods" if of_pods else f"{len(controls)} more"
 
 
 def _own(name: str, units: Iterable[Unit], *, loosened: bool) -> Iterator[str]:
@@ -83,20 +106,28 @@ def _own(name: str, units: Iterable[Unit], *, loosened: bool) -> Iterator[str]:
             yield f"{_place(name)} is {'no longer' if loosened else 'now'} subject to {unit['control']}"
         elif "except" in unit:
             word = "now" if loosened else "no longer"
-            yield f"{unit['control']} {word} {unit['except']} in {_place(name)}"
+            where = f"Namespace {name}" if name else "what is made in no namespace"
+            yield f"{unit['control']} {word} {unit['except']} in {where}"
 
 
-def _of_exception(change: Change, units: Iterable[Unit], *, loosened: bool, alone: bool) -> Iterator[str]:
-    states = [unit["exception"] for unit in units if "exception" in unit]
-    if states and alone:
-        lacking = [state for state in states if state.startswith("no ")]
-        said = [_STATES[state] for state in states if state in _STATES]
-        said += [f"has {listed(lacking, len(lacking))}"] if lacking else []
-        prefix = named_through(change.through)
-        yield f"{prefix} {listed(said)}" if loosened else f"{prefix} no longer {listed(said)}"
+def _of_exception(name: str, wrong: Collection[str], *, loosened: bool) -> Iterator[str]:
+    """What is wrong with an exception that opens nothing else, or no longer is."""
+    said = [_STATES[state][not loosened] for state in wrong if state in _STATES]
+    lacking = [fact for state, fact in _FACTS.items() if state in wrong]
+    if lacking:
+        said.append(f"has {_lacking(lacking)}" if loosened else f"says its {listed(lacking, len(lacking))} now")
+    if said:
+        yield f"{name} {listed(said, len(said))}"
+
+
+def _lacking(facts: Sequence[str]) -> str:
+    return listed([f"no {fact}" for fact in facts], len(facts))
+
+
+def _of_number(through: Through, units: Iterable[Unit]) -> Iterator[str]:
     for unit in units:
         if "exceptions" in unit:
-            yield f"{_place(change.through.namespace)} has {unit['exceptions']} exceptions that open something"
+            yield f"{_place(through.namespace)} has {unit['exceptions']} exceptions that open something"
 
 
 def _of_policy(change: Change, units: Iterable[Unit], *, loosened: bool) -> Iterator[str]:
@@ -109,10 +140,17 @@ def _of_policy(change: Change, units: Iterable[Unit], *, loosened: bool) -> Iter
             yield f"{named_through(change.through)} {'now changes' if loosened else 'no longer changes'} requests"
 
 
-def _served(change: Change, live: Admission) -> str:
-    """Whom it serves."""
+def _remarks(change: Change, wrong: Collection[str], live: Admission) -> list[str]:
+    """Whom an exception serves where it opens something, and what is wrong with it."""
     entry = entry_of(live, change.through)
-    if entry is None or not any("violation" in unit for unit in change.gained):
-        return ""
-    mine = [one for one in entry.serves if one.startswith(f"workload:{change.scope}/")]
-    return f" ({count(len(mine), 'workload')} there could not run without it)" if mine else " (nothing there needs it)"
+    if entry is None:
+        return []
+    said = [text for state, text in _REMARKS.items() if state in wrong]
+    if any("violation" in unit for unit in change.gained):
+        mine = [one for one in entry.serves if one.startswith(f"workload:{change.scope}/")]
+        needs = f"{count(len(mine), 'workload')} there could not run without it" if mine else "nothing there needs it"
+        said.insert(0, needs)
+    lacking = [fact for state, fact in _FACTS.items() if state in wrong]
+    if len(lacking) == len(_FACTS):
+        return [*said, "nobody wrote down whose it is, why and until when"]
+    return [*said, *([f"it has {_lacking(lacking)}"] if lacking else [])]

@@ -85,6 +85,7 @@ def _sure(shape: Shape, selector: Mapping[str, Any], *, selects: bool) -> Shape 
 
 _TEXT = r"(?:'(?P<one>[^'\\\n]+)'|\"(?P<two>[^\"\\\n]+)\")"
 _LITERAL = re.compile(r"'[^'\\\n]*'|\"[^\"\\\n]*\"")
+_CHOICE = re.compile(r"(?<![.\[])\?")
 _USER, _GROUPS, _NAME = r"request\.userInfo\.username", r"request\.userInfo\.groups", r"object\.metadata\.name"
 _CALLS = {
     "user starts": rf"{_USER}\.startsWith\(\s*{_TEXT}\s*\)",
@@ -110,28 +111,28 @@ _FAILS = [
 
 def holding(expressions: Iterable[str]) -> Shape | None:
     """A request for which all of some expressions in CEL are true. Only plain comparisons are read."""
-    return merged(_read(part, _HOLDS) for text in expressions for part in _parts(text))
+    return merged(_read(part, _HOLDS) for text in expressions for part in parts(text))
 
 
 def failing(expression: str) -> Shape | None:
     """A request for which an expression in CEL is false: of parts joined by `&&` one is enough."""
-    found = (_read(part, _FAILS) for part in _parts(expression))
+    found = (_read(part, _FAILS) for part in parts(expression))
     return next((one for one in found if one is not None), None)
 
 
-def _parts(text: str) -> list[str]:
-    """What is joined by `&&`; the whole text where that is not sure."""
-    bare, parts = _LITERAL.sub("", text), text.split("&&")
-    if any(word in bare for word in ("||", "?", "'", '"', "//")):
-        return [text]
-    pieces = [_LITERAL.sub("", part) for part in parts]
+def parts(text: str) -> list[str]:
+    """What an expression joins by `&&`; the whole text where that is not sure."""
+    bare, found = _LITERAL.sub("", text), [part.strip() for part in text.split("&&")]
+    if any(word in bare for word in ("||", "'", '"', "//")) or _CHOICE.search(bare):
+        return [text.strip()]
+    pieces = [_LITERAL.sub("", part) for part in found]
     closed = all(one.count(opening) == one.count(closing) for one in pieces for opening, closing in ("()", "[]", "{}"))
-    return [part.strip() for part in parts] if closed and not any(set("'\"") & {*one} for one in pieces) else [text]
+    return found if closed and not any({"'", '"'} & {*one} for one in pieces) else [text.strip()]
 
 
 def _read(part: str, forms: Iterable[tuple[str, re.Pattern[str]]]) -> Shape | None:
     for what, form in forms:
-        if match := form.fullmatch(part.strip()):
+        if match := form.fullmatch(part):
             text = match["one"] or match["two"]
             return _shape(what.removesuffix(" starts"), text + _SOME if what.endswith("starts") else text)
     return None

@@ -47,7 +47,7 @@ def approve(
     with options.store_of(db, config_path) as store, lock.held(path, "posture baseline approve", now):
         if ids:
             found = actions.find(store, ids, cluster)
-            actions.approve_findings(store, found, deed)
+            actions.approve_findings(store, found, deed, options.inputs_of(config_path).settings)
             click.echo(f"agreed to {count(len(found), 'finding')}; the rest of the baseline is as it was", err=True)
         else:
             _, revision = sources.stored(store, cluster, number=number)

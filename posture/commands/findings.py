@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,15 @@ from posture.drift.agreed import Yardstick
 from posture.errors import OK, UsageError
 from posture.groups import grouped
 from posture.inputs import Inputs
-from posture.kinds import called, manifest
 from posture.model import SEVERITIES, Finding
 from posture.report import _document
 from posture.scan import agreed_of
 from posture.store import Store, baselines, snapshots
 from posture.store import findings as stored
 from posture.store.decisions import Deed
-from posture.text import ago, count, format_time, parse_time, visible
+from posture.text import ago, count, format_time, listed, parse_time, visible
 
-from . import options, printer
+from . import fixes, options, printer
 
 
 def _statuses(tally: Mapping[str, int]) -> list[str]:
@@ -174,17 +171,19 @@ def _standing(store: Store, inputs: Inputs, cluster: str) -> list[dict[str, Any]
 
 @findings.command("show")
 @click.argument("ids", nargs=-1, required=True, metavar="ID…")
-@click.option("--fix", "fixes", is_flag=True, help="Print the checked fix as YAML; posture never applies it.")
+@click.option("--fix", "only_fix", is_flag=True, help="Print the checked fix as YAML; posture never applies it.")
 @options.named_cluster
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @options.database
 @options.configuration
-def show(ids: tuple[str, ...], fixes: bool, cluster: str, output: str, db: str | None, config_path: Path | None) -> int:
+def show(
+    ids: tuple[str, ...], only_fix: bool, cluster: str, output: str, db: str | None, config_path: Path | None
+) -> int:
     """Show findings with cause, owner, reasons and fix."""
     now = format_time(sources.now_utc())
     with options.store_of(db, config_path) as store:
         found = actions.find(store, ids, cluster)
-    if fixes:
+    if only_fix:
         return _fixes(found)
     checks = {check.id: check for check in options.inputs_of(config_path).checks}
     records = [_document.finding_record(one, now, _permissions, checks, history=True) for one in found]
@@ -199,7 +198,7 @@ def show(ids: tuple[str, ...], fixes: bool, cluster: str, output: str, db: str |
     return OK
 
 
-SHOWN_REASONS = 6
+SHOWN_REASONS, SHOWN_GAINED = 6, 12
 
 
 def _lines(record: dict[str, Any], now: str) -> list[str]:
@@ -228,12 +227,10 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
             row("", reason["remedy"])
     if len(record["reasons"]) > SHOWN_REASONS:
         row("", f"and {count(len(record['reasons']) - SHOWN_REASONS, 'more check')}, see -o json")
-    for permission in islice(record["gained"], 12):
-        row(
-            "gained",
-            " ".join(f"{name}={value!r}" if value == "" else f"{name}={value}" for name, value in permission.items()),
-        )
-    if len(record["gained"]) > 12 or not record["gainedComplete"]:
+    gained = [*_folded(record["gained"])]
+    for text in gained[:SHOWN_GAINED]:
+        row("gained", text)
+    if len(gained) > SHOWN_GAINED or not record["gainedComplete"]:
         more = "" if record["gainedComplete"] else "more than "
         row("", f"and more: {more}{count(len(record['gained']), 'permission')} in all, see -o json")
     if record["fix"]:
@@ -245,6 +242,18 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
     return lines
 
 
+def _folded(gained: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """What was gained, a line each; violations of one control in one line."""
+    lines: dict[str, list[str]] = {}
+    for one in gained:
+        parts = (f"{name}={text!r}" if text == "" else f"{name}={text}"
+                 for name, text in one.items() if name != "violation")  # fmt: skip
+        lines.setdefault(" ".join(parts), []).extend([one["violation"]] if "violation" in one else [])
+    for line, violations in lines.items():
+        first = [text.partition(":")[2] or text for text in violations]
+        yield line + (f": {listed(first, 2)}" if first else "")
+
+
 def _decided(decision: dict[str, str] | None) -> str:
     if decision is None:
         return ""
@@ -253,37 +262,12 @@ def _decided(decision: dict[str, str] | None) -> str:
     return f" ({decision['action']} by {decision['by']}{until}{reason})"
 
 
-def _quoted(name: str) -> str:
-    """A name for a shell: as it is, in quotes, or in bash's `$'…'` where it holds what cannot be seen."""
-    if visible(name) == name:
-        return shlex.quote(name)
-    escaped = name.replace("\\", r"\\").replace("'", r"\'")
-    parts = (c if visible(c) == c else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in escaped)
-    return "$'" + "".join(parts) + "'"
-
-
 def _fixes(found: Sequence[Finding]) -> int:
-    """The checked fixes: manifests on stdout, deletions as kubectl commands in comments beside them."""
-    documents: list[Any] = []
-    seen = set()
+    """The checked fixes of findings."""
     for finding in found:
         if finding.fix is None:
             click.echo(f"{finding.fingerprint[:12]}: no fix was found: {visible(finding.no_fix)}", err=True)
-            continue
-        for edit in finding.fix.edits:
-            if edit.key in seen:
-                continue
-            seen.add(edit.key)
-            if edit.new is None:
-                resource, _, name = called(edit.key)
-                named = [resource, *(["-n", _quoted(edit.key.namespace)] if edit.key.namespace else [])]
-                named += ["--"] if name.startswith("-") else []  # a name, not all there are
-                named.append(_quoted(name))
-                click.echo(f"# {visible(finding.fix.text)}: kubectl delete {' '.join(named)}")
-            else:
-                documents.append(manifest(edit.key, edit.new, edit.absent))
-    if documents:
-        printer.yaml_documents(documents)
+    fixes.emit((one.fix.text, edit) for one in found if one.fix is not None for edit in one.fix.edits)
     return OK
 
 

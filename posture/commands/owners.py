@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def test(path: Path, cluster: str, output: str, db: str | None, config_path: Pat
     with options.store_of(db, config_path) as store:
         one = sources.cluster_of(store, cluster)
         revision = snapshots.latest(store, one)
-        snapshot = snapshots.load(store, one, revision).snapshot
+        settings = options.inputs_of(config_path).settings | {"now": revision.time if revision else now}
+        snapshot = replace(snapshots.load(store, one, revision).snapshot, settings=settings)
         live = {domain.NAME: domain.evaluate(snapshot) for domain in pipeline.DOMAINS}
         records = []
         for finding in findings.current(store, one).values():

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from posture import pipeline, sources
+from posture import admission, pipeline, sources
 from posture import report as reports
 from posture.errors import OK, UsageError
 from posture.inputs import Inputs
-from posture.report import _document
+from posture.report import _document, _exceptions
 from posture.store import Store, baselines, findings, snapshots
 from posture.text import format_time
 
@@ -27,7 +27,7 @@ from . import balance, options
 @options.judged
 @options.database
 def report(form: str, everything: bool, cluster: str, db: str | None, config_path: Path | None, **judged: Any) -> int:
-    """Write what was found, in one document: {run, groups[], findings[], gaps[]}.
+    """Write what was found, in one document: {run, groups[], findings[], gaps[], exceptions[]}.
 
     With an approved baseline it adds balance[]: what each namespace opened and closed in the network since. The JSON
     Schema is `posture/report/report.schema.json`. Two reports of one snapshot are the same bytes.
@@ -49,7 +49,7 @@ def built(
     if not wanted:
         raise UsageError(f"there is no snapshot in {store.path}", "run `posture scan` first")
     names = dict(snapshots.clusters(store))
-    clusters, gaps, found, now = [], [], [], ""
+    clusters, gaps, found, excepted, now = [], [], [], [], ""
     balanced: list[dict[str, Any]] | None = None
     for one in wanted:
         revision = snapshots.latest(store, one)
@@ -65,10 +65,13 @@ def built(
                          "why": approved.why} if approved else None,
         })  # fmt: skip
         snapshot = snapshots.load(store, one, revision).snapshot
+        snapshot = replace(snapshot, settings=inputs.settings | {"now": revision.time})
         gaps += [(one, gap) for gap in snapshot.gaps]
-        since = balance.since_baseline(store, inputs, replace(snapshot, settings=inputs.settings))
+        since = balance.since_baseline(store, inputs, snapshot)
         if since is not None:
             balanced = [*(balanced or ()), *(balance.record(one, each) for each in since)]
+        entries = sorted(admission.register(admission.evaluate(snapshot)).values(), key=_exceptions.order)
+        excepted += [{"cluster": one, **_exceptions.record(entry, _exceptions.SHOWN)} for entry in entries]
         found += list(findings.select(store, "f.cluster = ?", (one,)))
     shown = [one for one in found if everything or one.status(now) in ("open", "acknowledged", "unknown", "accepted")]
     run = {"time": now or format_time(sources.now_utc()), "clusters": clusters,
@@ -76,5 +79,5 @@ def built(
            "unowned": sum(one.owner.unowned and not one.assignee for one in shown)}  # fmt: skip
     return _document.report(
         run, shown, gaps, now, lambda domain, units: pipeline.domain_of(domain).permissions(units),
-        {check.id: check for check in inputs.checks}, history=not memory, balances=balanced,
+        {check.id: check for check in inputs.checks}, history=not memory, exceptions=excepted, balances=balanced,
     )  # fmt: skip

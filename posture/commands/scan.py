@@ -18,6 +18,7 @@ from posture.collect import Source
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError, complain
 from posture.groups import Group, grouped
 from posture.inputs import Inputs
+from posture.kinds import called
 from posture.model import SEVERITIES, Cause
 from posture.scan import Request, Scanned
 from posture.store import MEMORY, Store, findings, lock, open_store
@@ -232,4 +233,4 @@ def _by(causes: Sequence[Cause]) -> str:
         return f", by an upgrade: {visible(cause.actor, 60)}"
     what = f"{cause.what} by {visible(cause.actor, 60)} (claimed)" if cause.actor else cause.what
     more = f" and {count(len(causes) - 1, 'other change')}" if len(causes) > 1 else ""
-    return f", {visible(cause.key.name, 60)} {what}{more}"
+    return f", {visible(called(cause.key).name, 60)} {what}{more}"

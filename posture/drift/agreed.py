@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from posture.domain import Domain, Where
-from posture.kinds import API_RESOURCES
+from posture.kinds import API_RESOURCES, API_SERVER_FLAGS
 from posture.model import (
     CLUSTER_SCOPE,
     Change,
@@ -74,9 +74,11 @@ class Bound:
 
 
 def _labelled(live: Snapshot, name: str, content: Content) -> Content:
-    """A namespace as it is, with the labels that a file wants."""
-    own = live.get(Key(NAMESPACES, "", name)) or {}
-    return {**own, "labels": {**(own.get("labels") or {}), **(content.get("labels") or {})}}
+    """A namespace as it is, with the labels that a file wants: what has their prefix is for the file to say."""
+    own, wanted = live.get(Key(NAMESPACES, "", name)) or {}, content.get("labels") or {}
+    prefixes = {label.partition("/")[0] for label in wanted if "/" in label}
+    kept = {label: text for label, text in (own.get("labels") or {}).items() if label.partition("/")[0] not in prefixes}
+    return {**own, "labels": {**kept, **wanted}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,6 @@ class Yardstick:
 
 
 def _only(live: Snapshot, objects: Sequence[tuple[Key, Content]]) -> Snapshot:
-    """A cluster of nothing but some objects, with the API of the live one."""
-    index = {API_RESOURCES: live.index.get(API_RESOURCES, {})}
+    """A cluster of nothing but some objects, with the API of the live one and what its server was started with."""
+    index = {kind: live.index.get(kind, {}) for kind in (API_RESOURCES, API_SERVER_FLAGS)}
     return replace(live, index=index, gaps=(), derived={}).replaced(objects)

@@ -6,7 +6,7 @@ object; a swap that takes everything away and opens nothing is the fix.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -48,12 +48,19 @@ class Trial:
 
     @cached_property
     def opens(self) -> bool:
-        """Whether anything became possible that was not before."""
-        gains = self._of.gains
-        return any(
-            where not in gains or self._of.domain.beyond(change.gained, gains[where].gained)
-            for where, change in self._left.items()
-        )
+        """Whether anything became possible that was not before.
+
+        What is told under another name now that the first is gone was possible before.
+        """
+        gains, domain = self._of.gains, self._of.domain
+        other = {
+            where for where, change in self._left.items()
+            if where not in gains or domain.beyond(change.gained, gains[where].gained)
+        }  # fmt: skip
+        if not other:
+            return False
+        comparison = domain.compare(self._of.live, self._result, None, self._result.touched)
+        return any(change.direction == "loosened" and change.where in other for change in comparison.changes)
 
     @cached_property
     def breaks(self) -> tuple[str, ...]:
@@ -70,7 +77,7 @@ class Trial:
 
 
 def absent(change: Changed) -> tuple[tuple[str, ...], ...]:
-    """The paths of what an object would lose. Applying a manifest leaves in what it does not name; lists are replaced."""
+    """The paths of what an object would lose: applying a manifest leaves in what it does not name. Lists are whole."""
     if change.new is None:
         return ()
     old = {field: value for field, value in (change.old or {}).items() if field != "ownerReferences"}

@@ -128,11 +128,11 @@ def group_record(group: Group, now: str) -> dict[str, Any]:
 def report(
     run: Mapping[str, Any], found: Sequence[Finding], gaps: Sequence[tuple[str, Gap]], now: str,
     permissions: Permissions, checks: Mapping[str, Check], *, history: bool,
-    balances: Sequence[Mapping[str, Any]] | None = None,
+    exceptions: Sequence[Mapping[str, Any]], balances: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The whole report; `gaps` are (cluster, gap). All that differs between two runs of one state is in `run`.
 
-    `balances` are of clusters with an approved baseline; None where none has one.
+    `exceptions` are records, `balances` those of clusters with an approved baseline; None where none has one.
     """
     found = sorted(found, key=order)
     whole = {
@@ -144,5 +144,6 @@ def report(
              "message": gap.message}
             for cluster, gap in sorted(gaps)
         ],
+        "exceptions": list(exceptions),
     }  # fmt: skip
     return whole if balances is None else whole | {"balance": list(balances)}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from posture.report import Report
-from posture.text import count, gap_place, listed, visible
+from posture.text import ago, count, gap_place, listed, parse_time, visible
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|~#$]|:(?=//)|(?<=www)\.)")
 _LIST = re.compile(r"[-+=]|\d+[.)]")
 _CALLING = re.compile(r"(@|#(?=\d))")
 """Who is mentioned gets a mail, and GitHub looks for mentions after the backslashes are gone (github/markup#1168)."""
+
+_UNUSED = 20
+"""Exceptions of one owner that are shown."""
 
 
 def escape(text: str) -> str:
@@ -48,6 +51,9 @@ def render(report: Report) -> str:
         lines += ["## Balance of the network since the baseline", ""]
         lines += [f"- {_balance(one)}{names[one['cluster']]}" for one in open_]
         lines.append("")
+    for cluster in run["clusters"]:
+        mine = [one for one in report["exceptions"] if one["cluster"] == cluster["id"]]
+        lines += _exceptions(mine, names[cluster["id"]], cluster["time"]) if mine else []
     if report["gaps"]:
         lines += ["## Not read", ""]
         for gap in report["gaps"]:
@@ -60,6 +66,28 @@ def render(report: Report) -> str:
 def _balance(one: Any) -> str:
     opened = f"{count(one['opened'], 'opening')} ({one['effective']} in effect with nothing closed in return)"
     return f"{escape(one['namespace'])}: {one['verdict']}, {opened}, {count(one['closed'], 'closing')}"
+
+
+def _exceptions(found: list[Any], cluster: str, now: str) -> list[str]:
+    """How many exceptions are in which state; those that nobody uses by owner, the oldest first."""
+    states = Counter(state for one in found for state in (one["state"], *one["also"]))
+    lines = [f"## Exceptions{cluster}", ""]
+    lines += [f"{count(len(found), 'exception')}: {listed([f'{n:,} {state}' for state, n in states.items()], 9)}.", ""]
+    unused: dict[str, list[Any]] = defaultdict(list)
+    for one in sorted(found, key=lambda one: one["created"] or now):
+        if one["state"] == "unused":
+            unused[one["owner"]["text"] if one["owner"] else ""].append(one)
+    lines += ["Nobody uses:", ""] if unused else []
+    for owner, mine in sorted(unused.items(), key=lambda row: (-len(row[1]), row[0])):
+        whose = f"of {escape(owner)}" if owner else "of nobody who is known"
+        lines.append(f"- {len(mine):,} {whose}")
+        lines += [f"  - `{one['id']}`{_age(one, now)} {escape(one['exception'])}" for one in mine[:_UNUSED]]
+        lines += [f"  - and {len(mine) - _UNUSED:,} more"] if len(mine) > _UNUSED else []
+    return [*lines, ""] if unused else lines
+
+
+def _age(one: Any, now: str) -> str:
+    return f" ({ago(one['created'], parse_time(now))})" if one["created"] else ""
 
 
 def _group(group: Any, members: list[Any], cluster: str) -> list[str]:

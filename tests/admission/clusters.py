@@ -1,15 +1,14 @@
-"""Small clusters, evaluated; and what single requests say about them: an oracle that asks each policy each question."""
+"""Small clusters, evaluated; and what single requests say of them: each policy is asked each, and nothing is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from posture.admission.evaluate import ENGINES, Admission, evaluate
-from posture.admission.policy import ANY, NONE, Asked, Policy, Shape, Space, Variant, Verdict
-from posture.admission.register import Entry
+from posture.admission.policy import ANY, NONE, Asked, Policy, Shape, Space, Variant
 from posture.admission.requests import Request
 from posture.admission.violations import USERS, VIOLATIONS, Violation
 from posture.admission.workloads import requests_of
@@ -18,124 +17,115 @@ from tests.generator.admission import change
 from tests.generator.objects import Object, snapshot
 
 NUMBERS = {one.id: number for number, one in enumerate(VIOLATIONS)}
+BY_ID = {one.id: one for one in VIOLATIONS}
+type Said = bool | None
 
 
-def taken(objects: Iterable[Object], settings: Mapping[str, Any], gaps: Sequence[Gap] = ()) -> Snapshot:
+def taken(objects: Iterable[Object], settings: Mapping[str, Any], *gaps: Gap) -> Snapshot:
     """The snapshot of some objects with what is said of the cluster."""
     return replace(snapshot(objects, gaps), settings=settings)
 
 
-def evaluated(objects: Iterable[Object], settings: Mapping[str, Any], gaps: Sequence[Gap] = ()) -> Admission:
+def evaluated(objects: Iterable[Object], settings: Mapping[str, Any], *gaps: Gap) -> Admission:
     """What a cluster of some objects refuses."""
-    return evaluate(taken(objects, settings, gaps))
+    return evaluate(taken(objects, settings, *gaps))
 
 
-def edited(objects: Sequence[Object], seeds: Iterable[int]) -> list[Object]:
+def edited(objects: Sequence[Object], random: Random, times: int) -> list[Object]:
     """A cluster after some random edits."""
     found = list(objects)
-    for seed in seeds:
-        found = change(Random(seed), found)
+    for _ in range(times):
+        found = change(random, found)
     return found
-
-
-def spaces(live: Admission) -> Iterable[str]:
-    """The namespaces, without the cluster itself."""
-    return [name for name in live.spaces if name]
 
 
 def ids(mask: int) -> set[str]:
     """The violations of a set."""
-    return {one.id for number, one in enumerate(VIOLATIONS) if mask >> number & 1}
+    return {identity for identity, number in NUMBERS.items() if mask >> number & 1}
 
 
-def mask_of(violations: Iterable[Violation]) -> int:
-    """The set of some violations."""
-    return sum(1 << NUMBERS[one.id] for one in violations)
+def made_in(namespace: str, tests: Iterable[Violation]) -> list[Violation]:
+    """Those of some violations that can be made in a namespace; "" is the cluster."""
+    return [one for one in tests if (one.scope == "cluster") is (not namespace)]
 
 
-def shaped(request: Request, shape: Shape) -> Request:
-    """A request as one that an exemption takes out."""
-    return request if shape == ANY else request.shaped(*shape)
+# Single requests ----------------------------------------------------------------------------------------------------
 
 
-# The oracle ---------------------------------------------------------------------------------------------------------
-
-
-class Meant(NamedTuple):
-    """A policy as it is meant for a namespace."""
-
-    policy: Policy
-    variant: Variant
-
-
-def meant(live: Admission, space: Space) -> list[Meant]:
-    """The policies that are meant for a namespace and can have something refused there."""
+def meant(live: Admission, space: Space) -> list[tuple[Policy, Variant]]:
+    """The policies that are meant for a namespace and may have something refused."""
     found = ((policy, ENGINES[policy.engine].variant(policy, space)) for policy in live.policies)
-    return [Meant(policy, variant) for policy, variant in found if variant is not None and policy.enforces is not False]
+    return [(policy, variant) for policy, variant in found if variant is not None and policy.enforces is not False]
 
 
-class Oracle:
-    """Asks every policy about every request, and has no memory of enforcement's."""
-
-    def __init__(self, live: Admission) -> None:
-        self.live = live
-
-    def said(self, one: Meant, request: Request, exemptions: frozenset[int]) -> Verdict:
-        """What a policy says of one request."""
-        return ENGINES[one.policy.engine].judged([Asked(one.policy, request, exemptions)], self.live.cel)[0]
-
-    def refuses(
-        self, one: Meant, test: Violation, space: Space, shape: Shape = ANY, without: frozenset[int] = NONE
-    ) -> bool | None:
-        """Whether a policy refuses a violation, whoever asks and only because of it; `without` are not in force."""
-        bare = self._everybody(one, test, space, ANY, NONE)
-        fine = self._everybody(one, test.harmless, space, ANY, NONE) if test.harmless else False
-        if bare is False or fine is True:
-            return False
-        exempted = self._everybody(one, test, space, shape, one.variant.exemptions - without)
-        sure = one.policy.enforces is True and not one.variant.why
-        if exempted is False:
-            return False
-        return True if bare and exempted and fine is False and sure else None
-
-    def _everybody(
-        self, one: Meant, test: Violation, space: Space, shape: Shape, exemptions: frozenset[int]
-    ) -> bool | None:
-        users = USERS if one.policy.users else USERS[:1]
-        found = [self.said(one, shaped(test.request(space, *user), shape), exemptions).refuses for user in users]
-        return False if False in found else None if None in found else True
-
-    def enforced(self, test: Violation, space: Space, shape: Shape = ANY) -> bool | None:
-        """Whether a violation is refused in a namespace."""
-        found = [self.refuses(one, test, space, shape) for one in meant(self.live, space)]
-        return True if True in found else None if None in found else False
-
-    def admitted(self, request: Request, space: Space) -> bool | None:
-        """Whether one request is admitted."""
-        unsure = False
-        for one in meant(self.live, space):
-            refuses = self.said(one, request, one.variant.exemptions).refuses
-            if refuses and one.policy.enforces is True and not one.variant.why:
-                return False
-            unsure |= refuses is not False
-        return None if unsure else True
-
-    def workloads(self, namespace: str) -> dict[str, bool | None]:
-        """Which workloads would be admitted if they came today."""
-        space = self.live.spaces[namespace].space
-        found: dict[str, bool | None] = {}
-        for subject, request in requests_of(self.live.snapshot, namespace):
-            said = self.admitted(request, space)
-            found[subject] = said if subject not in found or found[subject] is not False else False
-        return found
+def _surely(policy: Policy, variant: Variant) -> bool:
+    return policy.enforces is True and not variant.why
 
 
-def shape_of(entry: Entry) -> Shape | None:
-    """An example of what an entry takes out."""
-    return entry.exemption.shape
+def _all(found: Iterable[Said]) -> Said:
+    said = [*found]
+    return False if False in said else None if None in said else True
 
 
-__all__ = [
-    "NUMBERS", "Meant", "Oracle", "edited", "evaluated", "ids", "mask_of", "meant", "shape_of", "shaped", "spaces",
-    "taken",
-]  # fmt: skip
+def _any(found: Iterable[Said]) -> Said:
+    said = [*found]
+    return True if True in said else None if None in said else False
+
+
+def refused(live: Admission, space: Space, tests: Sequence[Violation], shape: Shape = ANY) -> dict[str, Said]:
+    """Whether each violation is refused in a namespace, in requests of a shape; None where nobody can say.
+
+    It is where some policy that is up, or fails closed, refuses its request whoever makes it, and does not refuse the
+    same without the violation as well, which would say nothing about it.
+    """
+    found: dict[str, list[Said]] = {test.id: [] for test in tests}
+    for policy, variant in meant(live, space):
+        users = USERS if policy.users else USERS[:1]
+
+        def asked(
+            test: Violation, exemptions: frozenset[int], shape: Shape, users: Any = users, policy: Policy = policy
+        ) -> list[Asked]:
+            requests = (test.request(space, *user) for user in users)
+            return [Asked(policy, one if shape == ANY else one.shaped(*shape), exemptions) for one in requests]
+
+        rows = [
+            (asked(test, NONE, ANY), asked(test.harmless, NONE, ANY) if test.harmless else [],
+             asked(test, variant.exemptions, shape))
+            for test in tests
+        ]  # fmt: skip
+        verdicts = iter(
+            ENGINES[policy.engine].judged([one for row in rows for part in row for one in part], live.cel)
+        )
+        for test, row in zip(tests, rows, strict=True):
+            bare, fine, real = (_all([next(verdicts).refuses for _ in part]) for part in row)
+            if not row[1]:
+                fine = False
+            if False in (bare, real) or fine is True:
+                said: Said = False
+            else:
+                said = True if bare and real and fine is False and _surely(policy, variant) else None
+            found[test.id].append(said)
+    return {identity: _any(said) for identity, said in found.items()}
+
+
+def admitted(live: Admission, namespace: str) -> dict[str, Said]:
+    """Whether each workload of a namespace would be admitted if it came today."""
+    space = live.spaces[namespace].space
+    requests = requests_of(live.snapshot, namespace)
+    found: dict[str, list[Said]] = {subject: [] for subject, _ in requests}
+    for policy, variant in meant(live, space):
+        asked = [Asked(policy, request, variant.exemptions) for _, request in requests]
+        verdicts = ENGINES[policy.engine].judged(asked, live.cel)
+        for (subject, _), verdict in zip(requests, verdicts, strict=True):
+            unsure = verdict.refuses is not False and not _surely(policy, variant)
+            found[subject].append(None if unsure else verdict.refuses)
+    return {subject: None if (said := _any(refuses)) is None else not said for subject, refuses in found.items()}
+
+
+def one_refuses(live: Admission, space: Space, request: Request) -> Said:
+    """Whether a single request is refused."""
+    return _any(
+        said if said is False or _surely(policy, variant) else None
+        for policy, variant in meant(live, space)
+        for said in [ENGINES[policy.engine].judged([Asked(policy, request, variant.exemptions)], live.cel)[0].refuses]
+    )

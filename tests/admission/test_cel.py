@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from posture.admission.cel import Answer, Missing, Program, Question, Value, about_namespace, about_user
+from posture.admission.cel import (
+    Answer,
+    Missing,
+    Program,
+    Question,
+    Value,
+    about_itself,
+    about_name,
+    about_namespace,
+    about_user,
+    namespace_mark,
+)
+from posture.admission.policy import Space
 from posture.cel import Process
 
 OBJECT: dict[str, Any] = {
@@ -281,6 +293,75 @@ def test_what_may_depend_on_who_asks(expression: str, depends: bool) -> None:
     """The user is in the request, and the authorizer is asked for him."""
     assert about_user(Program((expression,))) is depends
     assert about_user(Program((), (("v", expression),))) is depends
+
+
+LABELS = {"env": "prod", "team": "pay", "kubernetes.io/metadata.name": "a"}
+SPACE = Space("a", LABELS, {"note": "n"})
+WHOLE = (("a", *sorted(LABELS.items())), (("note", "n"),))
+ENV, NAME = ("", (("env", "prod"),)), ("a", ())
+
+
+@pytest.mark.parametrize(
+    ("expression", "mark"),
+    [
+        ("object.spec.hostPID == false", None),
+        ("namespaceObject != null && has(namespaceObject.metadata.labels)", None),
+        ("namespaceObject.metadata.labels.env == 'prod'", ENV),
+        ("namespaceObject.metadata.labels['env'].startsWith('p')", ENV),
+        ('namespaceObject.metadata.?labels[?"env"].orValue(\'\') == \'\'', ENV),
+        ("namespaceObject.?metadata.?labels.?env.hasValue()", ENV),
+        ("has(namespaceObject.metadata.labels.env) && namespaceObject.metadata.labels.env != ''", ENV),
+        ("!('env' in namespaceObject.metadata.labels)", ENV),
+        ("true && 'env' in namespaceObject.metadata.labels", ENV),
+        ("namespaceObject.metadata.labels[\"no-such\"] == ''", ("", (("no-such", None),))),
+        ("namespaceObject.metadata.labels.env + namespaceObject.metadata.labels['team'] == ''",
+         ("", (("env", "prod"), ("team", "pay")))),
+        ("request.namespace == 'a'", NAME),
+        ("object.metadata.namespace in ['a']", NAME),
+        ("namespaceObject.metadata.name == 'a'", NAME),
+        ("object[variables.x] == 'a'", NAME),
+        ("namespaceObject.metadata.labels.env == 'prod' || request.namespace == 'b'", ("a", (("env", "prod"),))),
+        ("namespaceObject.metadata.labels.exists(k, k == 'env')", WHOLE),
+        ("namespaceObject.metadata.labels[variables.key] == 'x'", WHOLE),
+        ("namespaceObject.metadata.labels['e' + 'nv'] == 'x'", WHOLE),
+        ("namespaceObject.metadata.labels[r'env'] == 'x'", WHOLE),
+        ("namespaceObject.metadata.labels['''env'''] == 'x'", WHOLE),
+        ("namespaceObject.metadata.labels == {'env': 'prod'}", WHOLE),
+        ("'e' + 'nv' in namespaceObject.metadata.labels", WHOLE),
+        ("'e' + // (\n 'nv' in namespaceObject.metadata.labels", WHOLE),
+        ("'env' in namespaceObject.metadata.labels.map(k, k)", WHOLE),
+        ("namespaceObject.metadata.annotations['note'] == 'n'", WHOLE),
+        ("namespaceObject.metadata.?labels.orValue({}).size() == 0", WHOLE),
+        ("namespaceObject.metadata.namespace == ''", WHOLE),
+        ("authorizer.group('').resource('pods').namespace(request.namespace).check('get').allowed()", WHOLE),
+    ],
+)  # fmt: skip
+def test_what_of_a_namespace_matters(expression: str, mark: Any) -> None:
+    """Labels by constant keys and the name are told apart from all else."""
+    assert namespace_mark(Program((expression,)), SPACE) == mark
+    assert namespace_mark(Program(("true",), (("v", expression),)), SPACE) == mark
+
+
+@pytest.mark.parametrize(
+    ("expression", "name", "itself"),
+    [
+        ("object.spec.containers.all(c, c.name != '')", False, True),
+        ("object.spec.hostPID == false", False, False),
+        ("object.metadata.labels.app == 'x'", False, True),
+        ("object.metadata.name == 'x'", True, True),
+        ("has(object.metadata.generateName)", True, True),
+        ("oldObject.metadata.?name.orValue('') == ''", True, True),
+        ("request.name == 'x'", True, True),
+        ("object.metadata.ownerReferences.all(o, o.kind == 'x')", True, True),
+        ("object['meta' + 'data'].x == ''", True, True),
+        ("variables.any == 1", False, False),
+        ("authorizer.path('/').check('get').allowed()", True, False),
+    ],
+)
+def test_what_may_depend_on_what_an_object_is_called(expression: str, name: bool, itself: bool) -> None:
+    """And on the metadata that tell one namespace from another, where the object is one."""
+    assert about_name(Program((expression,))) is name
+    assert about_itself(Program((expression,))) is itself
 
 
 # Evil ---------------------------------------------------------------------------------------------------------------

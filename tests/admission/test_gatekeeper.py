@@ -536,7 +536,7 @@ def test_without_cel_nothing_is_known() -> None:
 def test_namespaces_share_answers_unless_expressions_read_them(expression: str, equal: bool) -> None:
     """The mark holds the namespace where an expression may look at it."""
     policy = only([template("T", expression), constraint("T")])
-    one, other = (gatekeeper.variant(policy, space(namespace(name))) for name in ("a", "b"))
+    one, other = (gatekeeper.variant(policy, space(namespace(name, team=name))) for name in ("a", "b"))
     assert one is not None
     assert other is not None
     assert (one == other) is equal

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from posture.cli import run
-from tests.generator.objects import Object, account, binding, group, namespace, role, rule, user
+from tests.generator.objects import Object, account, binding, group, guarded, role, rule, user
 
 NOW = "2026-11-17T09:00:00Z"
 APPROVED = "2026-10-20T09:00:00Z"
@@ -91,9 +91,9 @@ def write(path: Path, objects: Iterable[Object]) -> Path:
 def agreed() -> list[Object]:
     """A small cluster as it was approved."""
     return [
-        namespace("pay", team="pay-team", env="prod"),
-        namespace("web", team="web-team", env="prod"),
-        namespace("lab", env="test"),
+        guarded("pay", team="pay-team", env="prod"),
+        guarded("web", team="web-team", env="prod"),
+        guarded("lab", env="test"),
         role("config", rule("get", "configmaps"), namespace="pay"),
         binding("config", "Role/config", account("pay", "api"), namespace="pay"),
         binding("operators", "ClusterRole/cluster-admin", group("operators")),

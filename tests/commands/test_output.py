@@ -14,7 +14,7 @@ import yaml
 
 from posture.text import cells
 from tests.commands.running import World, command, posture, process, terminal, write
-from tests.generator.objects import account, binding, namespace, role, rule
+from tests.generator.objects import account, binding, guarded, namespace, role, rule
 
 WHO_CAN = ("who-can", "get", "secrets", "--from", "drifted.json")
 LISTS = {
@@ -57,7 +57,7 @@ def test_json_and_yaml_are_ascii(surroundings: Path) -> None:
     """Whatever an object is called, nothing but ASCII reaches standard output, and it decodes to the name again."""
     name = "käse-\u202e-\U0001f512-\x1b[31m"
     write(surroundings / "odd.json", [
-        namespace("pay", team="Käse"), namespace("web", team="Käse"),
+        guarded("pay", team="Käse"), guarded("web", team="Käse"),
         role(name, rule("*", "*", groups="*"), namespace="pay"),
         binding(name, f"Role/{name}", account("pay", "api"), namespace="pay"),
     ])  # fmt: skip
@@ -77,7 +77,7 @@ def test_json_and_yaml_are_ascii(surroundings: Path) -> None:
 
 def test_nothing_to_list_is_said_aside(surroundings: Path) -> None:
     """Standard output is empty, or an empty list where a program reads it; a person is told on standard error."""
-    write(surroundings / "none.json", [namespace("pay")])
+    write(surroundings / "none.json", [guarded("pay")])
     posture("scan", "--from", "none.json")
     for args in ("findings list", "findings list --members", "baseline show", "owners suggest"):
         ran = posture(*args.split())

@@ -118,7 +118,7 @@ class TestASnapshot:
         ((ONLY_PAY,), (), False),
         ((ONLY_PAY,), (Gap("*", "!pay,web", "not collected", "wider"),), False),
         ((Gap("*", "!pay,web", "not collected", "wider"),), (ONLY_PAY,), True),
-        ((), (Gap("services", "!pay", "not collected", "services grant nothing"),), False),
+        ((), (Gap("events", "!pay", "not collected", "events decide nothing"),), False),
     ])  # fmt: skip
     def test_leaving_out_what_was_agreed_to_before_needs_a_word(
         self, before: tuple[Gap, ...], after: tuple[Gap, ...], needs_a_word: bool

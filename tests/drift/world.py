@@ -17,7 +17,7 @@ from posture.scan import Request, Scanned, scan
 from posture.store import MEMORY, Store, findings, open_store
 from posture.store.decisions import Deed
 from posture.text import format_time
-from tests.generator.objects import Object, account, binding, namespace, role, rule
+from tests.generator.objects import Object, account, binding, guarded, role, rule
 from tests.generator.source import Given
 
 CLUSTER = "7c1e"
@@ -55,8 +55,8 @@ class World:
         self.wait()
         self.config = replace(self.config, **settings)
         every = [
-            namespace("pay", team="pay-team"),
-            namespace("web", team="web-team"),
+            guarded("pay", team="pay-team"),
+            guarded("web", team="web-team"),
             *(o for each in objects for o in each),
         ]
         source = Given(every, gaps)

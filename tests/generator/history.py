@@ -112,7 +112,7 @@ def friday_incident(cluster: Cluster) -> None:
     )  # fmt: skip
     cluster.write(FLUX, "2026-10-15T16:02:11Z", by_flux(deployer, "platform", "flux-system"))
     traffic.database_for_all(cluster)
-    gates.incident(cluster)
+    gates.audit_only(cluster)
 
 
 def role_grows(cluster: Cluster) -> None:
@@ -123,6 +123,7 @@ def role_grows(cluster: Cluster) -> None:
     cluster.write(CREATE, "2026-10-19T15:05:30Z", preview, bound)
     traffic.whole_internet(cluster)
     gates.docker_builds(cluster)
+    gates.enforced_again(cluster)
 
 
 def _with_exec(cluster: Cluster) -> Object:
@@ -143,7 +144,7 @@ def wildcard(cluster: Cluster) -> None:
         cluster.delete(kind, "catalog", "config")
     cluster.write(FLUX, "2026-10-22T11:40:19Z", config, bound)
     traffic.tidied(cluster)
-    gates.enforced_again(cluster)
+    gates.reviewed(cluster)
 
 
 def cloud_identity(cluster: Cluster) -> None:

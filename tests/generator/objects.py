@@ -47,6 +47,11 @@ def namespace(name: str, **labels: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata(name, labels=labels)}
 
 
+def guarded(name: str, **labels: str) -> Object:
+    """A Namespace that admits only what the Pod Security Standard `restricted` does: nothing is to be said of it."""
+    return namespace(name, **{"pod-security.kubernetes.io/enforce": "restricted"}, **labels)
+
+
 def service_account(namespace: str, name: str, **annotations: str) -> Object:
     """A ServiceAccount."""
     more = {"annotations": annotations} if annotations else {}

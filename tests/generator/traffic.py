@@ -19,11 +19,16 @@ HARDENED: Object = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }  # fmt: skip
 """What Pod Security's `restricted` wants of a container."""
+ROOT: Object = {"allowPrivilegeEscalation": False, "runAsUser": 0}
+PRIVILEGED: Object = {"privileged": True}
 
 
-def workload(where: str, name: str, *ports: Object, kind: str = "Deployment", runs_as: str = "", **spec: Any) -> Object:
+def workload(
+    where: str, name: str, *ports: Object, kind: str = "Deployment", runs_as: str = "",
+    security: Object = HARDENED, **spec: Any,
+) -> Object:  # fmt: skip
     """A workload of one container, whose pods are labelled `app: NAME`."""
-    main = container(name, *ports, image=f"example.com/{where}/{name}:1.4.2", securityContext=HARDENED)
+    main = container(name, *ports, image=f"example.com/{where}/{name}:1.4.2", securityContext=dict(security))
     account = {"serviceAccountName": runs_as} if runs_as else {}
     template = {"metadata": {"labels": {"app": name}}, "spec": account | {"containers": [main]} | spec}
     whose: Object = {"selector": {"matchLabels": {"app": name}}, "template": template}
@@ -102,7 +107,7 @@ def payments() -> list[Object]:
 def indexer() -> list[Object]:
     """What the indexer's chart runs in search."""
     return [
-        workload("search", "indexer", port(9200, "bulk"), runs_as="indexer"),
+        workload("search", "indexer", port(9200, "bulk"), runs_as="indexer", security=ROOT),
         workload("search", "reindex", kind="CronJob", runs_as="indexer"),
     ]
 
@@ -110,7 +115,7 @@ def indexer() -> list[Object]:
 def platform() -> list[Object]:
     """The front door, the network's plugin, and who may ask the monitoring."""
     web = [{"ports": allow(80) + allow(443)}]
-    agent = workload("kube-system", "cilium", kind="DaemonSet", hostNetwork=True)
+    agent = workload("kube-system", "cilium", kind="DaemonSet", security=PRIVILEGED, hostNetwork=True)
     agent["spec"]["template"]["spec"]["containers"][0]["name"] = "cilium-agent"
     return [
         namespace("ingress-nginx", team="platform"),

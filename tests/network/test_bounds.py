@@ -13,7 +13,7 @@ import yaml
 
 from posture.cli import run
 from tests.generator.network import network_policy
-from tests.generator.objects import Object, account, binding, namespace, role, rule
+from tests.generator.objects import Object, account, binding, guarded, namespace, role, rule
 
 TEMPLATE = Path(__file__).parents[2] / "baselines" / "network-template.yaml"
 type Scan = Callable[[Sequence[Object]], dict[tuple[str, str], set[tuple[str, ...]]]]
@@ -30,7 +30,7 @@ def deployment(where: str, name: str, *ports: Object) -> Object:
 
 
 METRICS = {"name": "metrics", "containerPort": 9090}
-SPACES = [namespace("pay", team="pay"), namespace("kube-system"), namespace("monitoring")]
+SPACES = [guarded("pay", team="pay"), namespace("kube-system"), guarded("monitoring")]
 
 
 def kept() -> list[Object]:
@@ -104,6 +104,6 @@ def test_it_says_nothing_of_roles(scan: Scan) -> None:
 
 def test_where_it_does_not_speak_checks_do(scan: Scan) -> None:
     """A namespace that names no team is not selected: there the checks say what deserves a look."""
-    found = scan([*kept(), namespace("lab"), deployment("lab", "tool")])
+    found = scan([*kept(), guarded("lab"), deployment("lab", "tool")])
 
     assert {subject for subject, _ in found} == {"namespace:lab"}

@@ -28,7 +28,7 @@ from tests.generator.objects import (
     binding,
     discovery,
     group,
-    namespace,
+    guarded,
     role,
     rule,
     service_account,
@@ -135,7 +135,7 @@ def managed(one: Object, manager: str) -> Object:
 
 
 AGREED = [
-    *(namespace(name, team=f"{name}-team") for name in ("pay", "web", "lab")),
+    *(guarded(name, team=f"{name}-team") for name in ("pay", "web", "lab")),
     service_account("pay", "cloud"),
     network_policy("web", "closed", podSelector={}, policyTypes=["Ingress"]),
     *discovery(("things", "example.com", True)),

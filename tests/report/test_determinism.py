@@ -24,7 +24,7 @@ from posture.scan import Scanned
 from posture.store import MEMORY, Store, findings, open_store, snapshots
 from tests.controlplane.controlplane import ControlPlane
 from tests.generator.history import FOLDER
-from tests.generator.objects import Object, account, binding, namespace, role, rule
+from tests.generator.objects import Object, account, binding, guarded, role, rule
 from tests.generator.small import random_cluster
 from tests.generator.source import Given
 from tests.report.documents import Document, approve, config_in, decide, document, happened, moment, scan
@@ -136,11 +136,11 @@ class Cluster:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store, self.folder, self.config = store, folder, config_in(folder)
         self.objects: list[Object] = [
-            namespace("pay", team="pay-team"),
+            guarded("pay", team="pay-team"),
             role("debug", rule("get", "secrets"), namespace="pay"),
             binding("debug", "Role/debug", account("pay", "api"), namespace="pay"),
-            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "pay"},
-             "spec": {"type": "ClusterIP"}},
+            {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "api", "namespace": "pay"},
+             "spec": {"ingressClassName": "inner"}},
         ]  # fmt: skip
         self.gaps: list[Gap] = []
         self.version = Version(1, 35)
@@ -184,7 +184,7 @@ def other_objects(cluster: Cluster) -> None:
 
 
 def other_label(cluster: Cluster) -> None:
-    cluster.objects[0] = namespace("pay", team="other")
+    cluster.objects[0] = guarded("pay", team="other")
 
 
 def fewer_objects(cluster: Cluster) -> None:
@@ -261,8 +261,8 @@ def nothing(_: Cluster) -> None:
     """Another day."""
 
 
-def other_service(cluster: Cluster) -> None:
-    cluster.objects[3]["spec"]["type"] = "NodePort"
+def other_ingress(cluster: Cluster) -> None:
+    cluster.objects[3]["spec"]["ingressClassName"] = "outer"
 
 
 def other_metadata(cluster: Cluster) -> None:
@@ -282,7 +282,7 @@ def other_database_path(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("change", [
-    nothing, other_service, other_metadata, other_order, a_decision, other_database_path,
+    nothing, other_ingress, other_metadata, other_order, a_decision, other_database_path,
 ], ids=lambda change: change.__name__)  # fmt: skip
 def test_what_nothing_is_judged_by_changed(cluster: Cluster, change: Callable[[Cluster], None]) -> None:
     """Stored findings stand, and nothing is evaluated; what differs is stored all the same."""

@@ -17,11 +17,11 @@ from posture.report import Report, formats, render
 from posture.report.csv import cell
 from posture.report.markdown import escape
 from posture.store import MEMORY, findings, open_store
-from tests.generator.objects import account, binding, group, namespace, role, rule
+from tests.generator.objects import account, binding, group, guarded, role, rule
 from tests.generator.source import Given
 from tests.report.documents import approve, decide, scan
 
-PAY = namespace("pay", team="pay-team")
+PAY = guarded("pay", team="pay-team")
 GRANTS = [
     binding("debug", "ClusterRole/reader", account("pay", "api"), account("pay", "job"), namespace="pay"),
     binding("devs", "Role/exec", group("devs"), namespace="pay"),

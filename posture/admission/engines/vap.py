@@ -13,7 +13,7 @@ from posture.admission import shapes
 from posture.admission.cel import Missing, about_user
 from posture.admission.engines.bound import Bound, Params, judged, metadata
 from posture.admission.pods import mapping, mappings
-from posture.admission.policy import Exemption, Policy, Space, Variant
+from posture.admission.policy import ANY, Exemption, Policy, Space, Variant
 from posture.kinds import ADMISSION, CONSTRAINTS, KYVERNO, KYVERNO_CEL, kind_of, manifest
 from posture.model import Changed, Content, Gap, Key, Snapshot, Through
 
@@ -135,7 +135,9 @@ def _exemptions(snapshot: Snapshot, one: Bound) -> Iterator[Exemption]:
     if one.lenient is not None:
         removal = (_edited(snapshot, one.binding, ("paramRef", "parameterNotFoundAction"), "Deny"),)
         path = "spec.paramRef.parameterNotFoundAction"
-        yield Exemption(through(one.binding, path), (one.binding,), "admits what finds no parameters", removal)
+        shape = None if one.params.why else ANY
+        yield Exemption(through(one.binding, path), (one.binding,), "admits what finds no parameters", removal,
+                        shape=shape)  # fmt: skip
 
 
 def _edited(snapshot: Snapshot, key: Key, path: tuple[str, ...], value: Any) -> Changed:

@@ -177,6 +177,7 @@ def _policy(cluster: _Cluster, key: Key, content: Content, kind: str, template: 
         opaque,
         (*cluster.common.exemptions, *own.ways.exemptions),
         rule.users,
+        names=rule.names,
     )
 
 

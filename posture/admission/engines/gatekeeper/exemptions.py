@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from posture.admission import shapes
 from posture.admission.pods import mapping, mappings
-from posture.admission.policy import NONE, Exemption
+from posture.admission.policy import NONE, Exemption, Shape
 from posture.model import Changed, Content, Key, Snapshot, Through
 
 from .match import Match, Requirement, globbed, words
@@ -122,7 +123,7 @@ class Edited:
         """One that stands at some paths of the object; `where` names it there, as others come and go."""
         through = Through(self._kind, self._key.namespace, f"{self._name}/{where}")
         if self._content is None:
-            return Exemption(through, (), what, **more)
+            return Exemption(through, (), what, built_in=True, **more)
         rest = self._content
         for path in reversed(paths):
             rest = without(rest, path)
@@ -148,17 +149,21 @@ def common(snapshot: Snapshot, webhook: Webhook) -> tuple[Ways, Mapping[str, int
         ways.left_out(one, edited.exemption(f"{named}.namespaceSelector/{one.name}", what, *paths))
     if keys := webhook.objects.keys:
         what = f"is asked only about objects with the labels that it selects: {', '.join(keys)}"
-        made = edited.exemption(f"{named}.objectSelector", what, (*at, "objectSelector"), labels=keys)
+        shape = shapes.left_out(webhook.objects.whole)
+        made = edited.exemption(f"{named}.objectSelector", what, (*at, "objectSelector"), labels=keys, shape=shape)
         numbers["objects"] = ways.add(made)
-    for place, (name, _) in enumerate(webhook.conditions):
+    for place, (name, text) in enumerate(webhook.conditions):
         where, what = f"{named}.matchConditions/{name}", f"is not asked where its match condition {name} does not hold"
-        numbers[f"condition {place}"] = ways.add(edited.exemption(where, what, (*at, "matchConditions", place)))
+        made = edited.exemption(where, what, (*at, "matchConditions", place), shape=shapes.failing(text))
+        numbers[f"condition {place}"] = ways.add(made)
     idle = "" if webhook.ignores(IGNORE) else "no webhook of Gatekeeper leaves namespaces with this label out"
     what = "takes the namespace out of every constraint"
     ways.ignored(Exemption(Through("Label", "", IGNORE), (), what, idle=idle, local=True))
     account = Key("serviceaccounts", webhook.namespace, ACCOUNT)
     through = Through("ServiceAccount", webhook.namespace, ACCOUNT)
-    numbers["account"] = ways.add(Exemption(through, (account,), "is let through, whatever it asks for"))
+    shape = Shape(user=f"system:serviceaccount:{webhook.namespace}:{ACCOUNT}")
+    what = "is let through, whatever it asks for"
+    numbers["account"] = ways.add(Exemption(through, (account,), what, shape=shape, built_in=True))
     return ways, numbers
 
 
@@ -214,11 +219,15 @@ def own(first: int, key: Key, content: Content, match: Match, template: Template
     if keys := match.labels.keys:
         what = f"is only for objects with the labels that it selects: {', '.join(keys)}"
         path = ("spec", "match", "labelSelector")
-        numbers["labels"] = ways.add(edited.exemption("spec.match.labelSelector", what, path, labels=keys))
+        shape = shapes.left_out(match.labels.whole)
+        numbers["labels"] = ways.add(edited.exemption("spec.match.labelSelector", what, path, labels=keys, shape=shape))
     images = {}
     for image, places in _placed(mapping(spec.get("parameters")).get("exemptImages")).items():
         paths = [("spec", "parameters", "exemptImages", place) for place in places]
-        made = edited.exemption(f"spec.parameters.exemptImages/{image}", f"exempts the images {image}", *paths)
+        # As far as the template compares images with these, of which `*` at the end is any text.
+        shape = Shape(image=f"{image[:-1]}x" if image.endswith("*") else image)
+        where = f"spec.parameters.exemptImages/{image}"
+        made = edited.exemption(where, f"exempts the images {image}", *paths, shape=shape)
         images[ways.add(made)] = places
     for pattern, places in _placed(spec.get("excludedNamespaces")).items():
         misplaced = [("spec", "excludedNamespaces", place) for place in places]
@@ -242,9 +251,9 @@ def _of_template(ways: Ways, template: Template, content: Content) -> Mapping[st
     """The match conditions of a template, for all of its constraints."""
     edited, numbers = Edited("ConstraintTemplate", template.key, template.key.name, content), dict[str, int]()
     at = ("spec", "targets", 0, "code", template.place, "source")
-    for place, (name, _) in enumerate(template.conditions):
-        what = f"asks nothing where its match condition {name} does not hold"
-        made = edited.exemption(f"matchCondition/{name}", what, (*at, "matchCondition", place))
+    for place, (name, text) in enumerate(template.conditions):
+        what, shape = f"asks nothing where its match condition {name} does not hold", shapes.failing(text)
+        made = edited.exemption(f"matchCondition/{name}", what, (*at, "matchCondition", place), shape=shape)
         numbers[f"condition {place}"] = ways.add(made)
     for place, name in enumerate(template.misplaced):
         what, idle = f"means to ask nothing where its match condition {name} does not hold", _UNREAD

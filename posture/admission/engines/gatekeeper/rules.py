@@ -5,14 +5,24 @@ Source: as in match, templates and exemptions; what is asked when: pkg/webhook/p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from posture import selectors
-from posture.admission.cel import Answer, Evaluator, Program, Question, Value, about_namespace, about_user
-from posture.admission.matching import NO
+from posture.admission.cel import (
+    Answer,
+    Evaluator,
+    Program,
+    Question,
+    Value,
+    about_itself,
+    about_name,
+    about_user,
+    namespace_mark,
+)
+from posture.admission.matching import NO, names, of_namespaces
 from posture.admission.policy import ADMITS, NONE, REFUSES, Asked, Space, Variant, Verdict
 from posture.admission.requests import Object, Request
 
@@ -55,7 +65,44 @@ class Rule:
         if not name:  # namespaces are made there, and each is taken out by its own name and labels
             return Variant("", self._everywhere, self.doubt)
         exemptions = self.common.within(name, labels) | self.own.ways.within(name, labels)
-        return Variant((name, *sorted(labels.items())) if self._local else None, exemptions, self.doubt)
+        conditions, validations = self.template.programs()
+        mark = self._whole(space) if self._seen else namespace_mark(validations, space)
+        within: Hashable = tuple(namespace_mark(one, space) for one in (conditions, self.webhook.program()))
+        if self._seen_out:
+            within = self._whole(space)
+        return Variant(mark, exemptions, self.doubt, within)
+
+    @staticmethod
+    def _whole(space: Space) -> Hashable:
+        """All that a namespace is: it can be seen where the object is the namespace itself."""
+        return space.name, tuple(sorted(space.labels.items())), tuple(sorted(space.annotations.items()))
+
+    @cached_property
+    def _itself(self) -> bool:
+        """Whether a namespace itself is asked about."""
+        kinds = self.match.kinds
+        named = not kinds or any(one.has("", "Namespace") for one in kinds)
+        return (
+            named
+            and self.match.scope != "Namespaced"
+            and of_namespaces({"resourceRules": self.webhook.given.get("rules")})
+        )
+
+    @cached_property
+    def _seen(self) -> bool:
+        return self._itself and (bool(self.match.name) or about_itself(self.template.programs()[1]))
+
+    @cached_property
+    def _seen_out(self) -> bool:
+        by_labels = bool(self.match.labels.keys or self.webhook.objects.keys)
+        conditions = self.template.programs()[0], self.webhook.program()
+        return self._itself and (by_labels or any(map(about_itself, conditions)))
+
+    @cached_property
+    def names(self) -> bool:
+        """Whether it matters what an object is called."""
+        rules = {"resourceRules": self.webhook.given.get("rules")}
+        return bool(self.match.name) or names(rules) or any(map(about_name, self._programs))
 
     @cached_property
     def users(self) -> bool:
@@ -66,10 +113,6 @@ class Rule:
     def _everywhere(self) -> frozenset[int]:
         found = (*self.common.exemptions, *self.own.ways.exemptions)
         return frozenset(number for number, one in enumerate(found) if not one.local)
-
-    @cached_property
-    def _local(self) -> bool:
-        return any(about_namespace(one) for one in self._programs)
 
     @cached_property
     def _programs(self) -> tuple[Program, ...]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from posture.admission import matching
+from posture.admission import matching, shapes
 from posture.admission.cel import Program
 from posture.admission.matching import NO, Match
 from posture.admission.pods import mapping, mappings
@@ -82,7 +82,11 @@ def _policy(engine: str, given: _Given, setup: Setup, exceptions: Exceptions) ->
     meant = matching.scope(given.constraints)
     selector = mapping(meant.get("namespaceSelector"))
     area: Area = ((Place(None, selector),),) if selector else EVERYWHERE
-    rule = Rule(body, _Meant(given, gate, meant).of, ways, gate.area(area), given.key.namespace)
+    namespaces = matching.of_namespaces(given.constraints)
+    rule = Rule(
+        body, _Meant(given, gate, meant).of, ways, gate.area(area), given.key.namespace,
+        itself=namespaces and body.by_metadata, itself_out=namespaces and any(way.by_metadata for way in ways),
+    )  # fmt: skip
     actions = spec.get("validationActions")
     asked = {field: spec.get(field) for field in ("validations", "variables", "auditAnnotations", "failurePolicy",
                                                   "attestors", "attestations", "matchImageReferences", "images",
@@ -94,6 +98,7 @@ def _policy(engine: str, given: _Given, setup: Setup, exceptions: Exceptions) ->
         up=gate.up, open=fails_open or gate.open, why=gate.why, opaque=body.why if isinstance(body, Opaque) else "",
         exemptions=tuple(way.exemption for way in ways),
         users=any(way.by_user for way in ways) or body.by_user,
+        names=matching.names(given.constraints) or any(way.by_name for way in ways) or body.by_name,
     )  # fmt: skip
 
 
@@ -139,9 +144,9 @@ def _constrained(given: _Given) -> Iterator[Way]:
     for way in matching.ways(given.constraints):
         removal = changed(given.key, given.content, ("spec", "matchConstraints"), way.rest)
         exemption = Exemption(given.through(f"spec.matchConstraints.{way.path}"), (given.key,), way.what, (removal,),
-                              labels=way.labels)  # fmt: skip
+                              labels=way.labels, shape=way.shape)  # fmt: skip
         area: Area = EVERYWHERE if way.keeps is None else ((Place(beside=way.keeps),),)
-        yield Way(exemption, BEFORE, area, way.out)
+        yield Way(exemption, BEFORE, area, way.out, metadata=bool(way.labels))
 
 
 def _conditions(given: _Given, lenient: bool) -> Iterator[Way]:
@@ -149,5 +154,6 @@ def _conditions(given: _Given, lenient: bool) -> Iterator[Way]:
     for number, (name, expression) in enumerate(named_in(given.spec, "matchConditions")):
         removal = without(given.key, given.content, ("spec", "matchConditions", number))
         what = f"excludes requests by its match condition {name}"
-        exemption = Exemption(given.through(f"spec.matchConditions[{name}]"), (given.key,), what, (removal,))
+        exemption = Exemption(given.through(f"spec.matchConditions[{name}]"), (given.key,), what, (removal,),
+                              shape=shapes.failing(expression))  # fmt: skip
         yield Way(exemption, CONDITION, program=Program((expression,)), unless=True, lenient=lenient)

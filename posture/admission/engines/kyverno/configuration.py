@@ -14,19 +14,19 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from posture.admission import matching
+from posture.admission import matching, shapes
 from posture.admission.cel import Program
 from posture.admission.engines import liveness
 from posture.admission.matching import NO, Match
 from posture.admission.pods import mapping, mappings
-from posture.admission.policy import Exemption
+from posture.admission.policy import Exemption, Shape
 from posture.admission.requests import Request
 from posture.model import Changed, Content, Key, Snapshot, Through
 
 from .edits import changed
 from .expressions import named_in
 from .ways import BEFORE, EVERYWHERE, Area, Place, Way
-from .wildcards import kind_selector, kinds_meet, matches, selects_kind, strings, wild
+from .wildcards import any_matches, kind_selector, kinds_meet, matches, selects_kind, strings, wild
 
 CONFIGMAPS, DEPLOYMENTS = "configmaps", "deployments.apps"
 WEBHOOKS = "validatingwebhookconfigurations.admissionregistration.k8s.io"
@@ -207,9 +207,9 @@ class Setup:
                 through = Through("ValidatingWebhookConfiguration", "", f"{CONFIGURATION}/{path}")
                 keys = (self._key,)
             edits = tuple(one for one in removal if one is not None)
-            exemption = Exemption(through, keys, way.what, edits, labels=way.labels)
+            exemption = Exemption(through, keys, way.what, edits, labels=way.labels, shape=way.shape)
             area: Area = EVERYWHERE if way.keeps is None else ((Place(beside=way.keeps),),)
-            yield Way(exemption, BEFORE, area, way.out)
+            yield Way(exemption, BEFORE, area, way.out, metadata=bool(way.labels))
 
     def _without(self, path: str) -> Changed | None:
         if self._content is None:
@@ -232,9 +232,9 @@ class Setup:
             return None
         return changed(self._map, self._snapshot.get(self._map) or {}, ("data", field), text)
 
-    def _way(self, path: str, what: str, removal: Changed | None, **more: Any) -> Way:
+    def _way(self, path: str, what: str, removal: Changed | None, shape: Shape | None, **more: Any) -> Way:
         assert self._map is not None
-        exemption = Exemption(self._through(path), (self._map,), what, (removal,) if removal else ())
+        exemption = Exemption(self._through(path), (self._map,), what, (removal,) if removal else (), shape=shape)
         return Way(exemption, BEFORE, **more)
 
     @cached_property
@@ -249,8 +249,9 @@ class Setup:
             left = re.sub(r"\s+", " ", text.replace(f"[{one}]", "")).strip()
             area: Area = EVERYWHERE if parts[1] == "*" else ((Place((parts[1],)),),)
             what = f"excludes {one} by a resource filter"
-            way = self._way(f"resourceFilters[{one}]", what, self._edit("resourceFilters", left), area=area,
-                            takes=_Filtered(*parts).takes)  # fmt: skip
+            shape = Shape(name=shapes.example(parts[2]))
+            way = self._way(f"resourceFilters[{one}]", what, self._edit("resourceFilters", left), shape, area=area,
+                            takes=_Filtered(*parts).takes, names=bool(parts[2].strip("*")))  # fmt: skip
             found.append((parts[0], way))
         return tuple(found)
 
@@ -264,8 +265,9 @@ class Setup:
             for one in (one for one in some if not one.startswith("!")):
                 left = ",".join(other for other in some if other != one)
                 what = f"excludes what {_USERS[field]} {one} asks for"
-                way = self._way(f"{field}[{one}]", what, self._edit(field, left),
-                                takes=_Asked(field, one, kept).takes, users=True)  # fmt: skip
+                asked = _Asked(field, one, kept)
+                way = self._way(f"{field}[{one}]", what, self._edit(field, left), asked.shape, takes=asked.takes,
+                                users=True)  # fmt: skip
                 found.append(way)
         return tuple(found)
 
@@ -276,8 +278,8 @@ class Setup:
             left = [one for one in mappings(given) if one.get("name") != name]
             removal = self._edit("matchConditions", orjson.dumps(left).decode() if left else "")
             what = f"excludes requests by the match condition {name}"
-            yield self._way(f"matchConditions[{name}]", what, removal, program=Program((expression,)), unless=True,
-                            lenient=fails_open, blind=True)  # fmt: skip
+            yield self._way(f"matchConditions[{name}]", what, removal, shapes.failing(expression),
+                            program=Program((expression,)), unless=True, lenient=fails_open, blind=True)  # fmt: skip
 
 
 def _selectors(hook: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -343,6 +345,17 @@ class _Asked(NamedTuple):
         if kept.holds is not False:
             return NO if kept.holds else kept
         return _among({self.field: (self.pattern,)}, request)
+
+    @property
+    def shape(self) -> Shape | None:
+        """An example of who is not asked."""
+        some = shapes.example(self.pattern) or "x"
+        users, groups = self.kept.get("excludeUsernames", ()), self.kept.get("excludeGroups", ())
+        shape = {"excludeUsernames": Shape(user=some), "excludeGroups": Shape(user="x", groups=(some,))}.get(self.field)
+        if shape is None or any(self.kept.get(field) for field in ("excludeRoles", "excludeClusterRoles")):
+            return None
+        asked = any_matches(users, shape.user) or any(any_matches(groups, one) for one in shape.groups)
+        return None if asked else shape
 
 
 def _among(given: Mapping[str, Sequence[str]], request: Request) -> Match:

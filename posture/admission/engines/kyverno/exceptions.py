@@ -16,11 +16,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from posture.admission import shapes
 from posture.admission.cel import Program
 from posture.admission.engines.liveness import moment
 from posture.admission.matching import Match
 from posture.admission.pods import mapping, mappings
-from posture.admission.policy import Exemption
+from posture.admission.policy import Exemption, Shape
 from posture.admission.requests import Request
 from posture.model import Changed, Content, Key, Snapshot, Through
 
@@ -182,9 +183,16 @@ def _legacy_way(one: _Read, body: Body, pods: bool) -> Way:
         what += " from the control " + ", ".join(dict.fromkeys(str(part.get("controlName")) for part in parts))
     labels = tuple(sorted({label for entry in found.filters for label in labels_of(entry)}))
     idle = one.exemption.idle or ("" if pods else "it names only rules for the controllers of pods")
-    exemption = replace(one.exemption, what=what, labels=labels, idle=idle)
-    takes = _Matched(found, one.spec.get("conditions")).takes
-    return Way(exemption, EXCEPTION, found.area, takes, part=tuple(parts) or None, users=found.by_user)
+    conditions = one.spec.get("conditions")
+    shape = None if conditions else shapes.merged((found.shape, *map(image_of, parts)))
+    exemption = replace(one.exemption, what=what, labels=labels, idle=idle, shape=shape)
+    return Way(exemption, EXCEPTION, found.area, _Matched(found, conditions).takes, part=tuple(parts) or None,
+               users=found.by_user, names=found.by_name, metadata=found.by_metadata)  # fmt: skip
+
+
+def image_of(part: Mapping[str, Any]) -> Shape:
+    """An example of what an entry for some images is for."""
+    return Shape(image=shapes.example(next(iter(strings(part.get("images"))), "")))
 
 
 @dataclass(frozen=True)
@@ -220,10 +228,12 @@ def _cel_way(one: _Read, kind: str, name: str, lenient: bool, body: Body, namesp
         what += ", and reports say pass"
     area: Area = EVERYWHERE
     expressions = tuple(text for _, text in conditions)
-    names = shaped_for(expressions) if namespaced else None
-    if names is not None:
+    names, shape = shaped_for(expressions)
+    if partly:  # an example too, as far as the policy compares images with those that are allowed
+        shape = shapes.merged((shape, image_of(spec))) if allowed.images and not allowed.values else None
+    if names is not None and namespaced:
         area = ((Place(names=tuple(re.sub(r"[*?]", "", text) for text in names)),),)
     return Way(
-        replace(one.exemption, what=what, idle=idle), EXCEPTION, area,
+        replace(one.exemption, what=what, idle=idle, shape=shape), EXCEPTION, area,
         program=Program(expressions) if expressions else None, lenient=lenient, part=allowed if partly else None,
     )  # fmt: skip

@@ -8,12 +8,13 @@ on it does so only where the policy fails closed. Kyverno's own functions have n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from posture.admission.cel import Answer, Program, Value, about_namespace, about_user
+from posture.admission import shapes
+from posture.admission.cel import Answer, Program, Value, about_itself, about_name, about_user, namespace_mark
 from posture.admission.pods import mapping, mappings
-from posture.admission.policy import ADMITS, NONE, REFUSES, Verdict
+from posture.admission.policy import ADMITS, NONE, REFUSES, Shape, Space, Verdict
 from posture.admission.requests import Request
 
 from .ways import Asking, question
@@ -38,13 +39,37 @@ def program(spec: Mapping[str, Any], expressions: str, field: str = "expression"
     return Program(tuple(str(one.get(field) or "") for one in mappings(spec.get(expressions))), variables)
 
 
-class Validations:
+class _Looking:
+    """What of a request a body in CEL looks at."""
+
+    program: Program
+
+    @property
+    def by_user(self) -> bool:
+        """Whether it matters who asks."""
+        return about_user(self.program)
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it matters what the object is called."""
+        return about_name(self.program)
+
+    @property
+    def by_metadata(self) -> bool:
+        """Whether it matters what the object is called or labelled."""
+        return about_itself(self.program)
+
+    def mark(self, space: Space) -> Hashable:
+        """What of a namespace matters."""
+        return namespace_mark(self.program, space)
+
+
+class Validations(_Looking):
     """The body of a ValidatingPolicy. Its parts are what exceptions allow."""
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         asked, noted = program(spec, "validations"), program(spec, "auditAnnotations", "valueExpression")
         self.program = Program(asked.expressions + noted.expressions, asked.variables)
-        self.local, self.by_user = about_namespace(self.program), about_user(self.program)
         self.open = spec.get("failurePolicy") == "Ignore"
         self._count = len(asked.expressions)
         texts = (*self.program.expressions, *(text for _, text in self.program.variables))
@@ -74,13 +99,12 @@ class Validations:
         return doubt or ADMITS
 
 
-class Expressions:
+class Expressions(_Looking):
     """The body of a rule with `validate.cel`, which fails closed."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         """`given` is `validate.cel`."""
         self.program = program(given, "expressions")
-        self.local, self.by_user = about_namespace(self.program), about_user(self.program)
 
     def judge(self, request: Request, _: Mapping[int, Any]) -> Asking[tuple[Verdict, frozenset[int]]]:
         """Whether it refuses a request."""
@@ -94,10 +118,14 @@ class Expressions:
 class Opaque:
     """The body of a rule of which nobody can say what it refuses."""
 
-    local = by_user = False
+    by_user = by_name = by_metadata = False
 
     def __init__(self, why: str) -> None:
         self.why = why
+
+    def mark(self, _: Space) -> Hashable:
+        """Nothing of a namespace matters."""
+        return None
 
     def judge(self, _request: Request, _: Mapping[int, Any]) -> Asking[tuple[Verdict, frozenset[int]]]:
         """Nobody can say."""
@@ -105,12 +133,17 @@ class Opaque:
         return Verdict(None, self.why), NONE
 
 
-def shaped_for(texts: Sequence[str]) -> tuple[str, ...] | None:
-    """The namespaces outside of which some expressions do not all hold, for what is in a namespace; None if unknown."""
-    for text in texts:
-        if match := _NAMED.fullmatch(text.strip()):
-            return tuple(one[1:-1] for one in re.findall(_TEXT, match[1] or match[2]))
-    return None
+def shaped_for(texts: Sequence[str]) -> tuple[tuple[str, ...] | None, Shape | None]:
+    """The namespaces outside of which some expressions do not all hold, for what is in a namespace, None if unknown;
+    and an example of what they hold for there.
+    """
+    parts = [part for text in texts for part in shapes.parts(text)]
+    named = [match for part in parts if (match := _NAMED.fullmatch(part))]
+    shape = shapes.holding(part for part in parts if not _NAMED.fullmatch(part))
+    if not named:
+        return None, shape
+    names = tuple(one[1:-1] for one in re.findall(_TEXT, named[0][1] or named[0][2]))
+    return names, shape if len(named) == 1 else None
 
 
 _TEXT = r"(?:'[^'\\\n]*'|\"[^\"\\\n]*\")"

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from posture import selectors
+from posture.admission import shapes
 from posture.admission.matching import NO, YES, Match
 from posture.admission.pods import mapping, mappings
+from posture.admission.policy import ANY, Shape
 from posture.admission.requests import Object, Request
 
 from .ways import EVERYWHERE, Area, Place
-from .wildcards import any_matches, matches, of_kind, selects, strings
+from .wildcards import any_matches, kinds_meet, matches, of_kind, selects, strings
 
 _USERS = ("subjects", "roles", "clusterRoles")
 
@@ -47,6 +49,38 @@ class Filter:
     def by_user(self) -> bool:
         """Whether it matters who asks."""
         return any(self.users.values())
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it matters what the object is called."""
+        return bool(self.resources.get("name") or self.resources.get("names"))
+
+    @property
+    def by_metadata(self) -> bool:
+        """Whether it matters what the object is called or labelled."""
+        found = self.resources
+        return self.by_name or found.get("selector") is not None or bool(found.get("annotations"))
+
+    @property
+    def shape(self) -> Shape | None:
+        """An example of what it holds for."""
+        given = self.resources
+        annotations = mapping(given.get("annotations"))
+        noted = Shape(annotations=tuple((_any(key), _any(str(value))) for key, value in annotations.items()))
+        labels = _labelled(given["selector"]) if given.get("selector") is not None else ANY
+        return None if self.empty else shapes.merged((_called(given), noted, labels, self._asking))
+
+    @property
+    def _asking(self) -> Shape | None:
+        subjects = mappings(self.users.get("subjects"))
+        if not subjects or self.users.get("roles") or self.users.get("clusterRoles"):
+            return None if self.by_user else ANY
+        kind, name = subjects[0].get("kind"), str(subjects[0].get("name") or "")
+        if kind == "ServiceAccount":
+            return Shape(user=_any(f"system:serviceaccount:{subjects[0].get('namespace') or ''}:{name}"))
+        if kind == "Group":
+            return Shape(user=_any(""), groups=(_any(name),))
+        return Shape(user=_any(name)) if kind == "User" else None
 
     def selects(self, request: Request) -> Match:
         """Whether it holds for a request."""
@@ -100,6 +134,29 @@ class Filter:
         return YES
 
 
+def _any(pattern: str) -> str:
+    return shapes.example(pattern) or "x"
+
+
+def _called(given: Mapping[str, Any]) -> Shape | None:
+    """What is named as both of its fields say."""
+    patterns = [[text for text in given_texts if text] for given_texts in ((str(given.get("name") or ""),),
+                                                                           strings(given.get("names")))]  # fmt: skip
+    examples = [shapes.example(one) for some in patterns for one in some[:1]]
+    name = next((one for one in examples if one), "")
+    return Shape(name=name) if all(not some or not name or any_matches(some, name) for some in patterns) else None
+
+
+def _labelled(selector: Any) -> Shape | None:
+    """What a selector selects, which may have wildcards."""
+    labels = mapping(mapping(selector).get("matchLabels"))
+    plain = {_any(key): _any(value) for key, value in labels.items() if isinstance(value, str)}
+    found = shapes.selected({**mapping(selector), "matchLabels": plain})
+    if found is None or not selects(selector, {key: text for key, text in found.labels if text is not None}):
+        return None
+    return found
+
+
 def _texts(value: Any) -> Mapping[str, str]:
     return {key: text for key, text in mapping(value).items() if isinstance(text, str)}
 
@@ -147,6 +204,26 @@ class Block:
         return any(one.by_user for one in self.filters)
 
     @property
+    def by_name(self) -> bool:
+        """Whether it matters what the object is called."""
+        return any(one.by_name for one in self.filters)
+
+    @property
+    def by_metadata(self) -> bool:
+        """Whether it matters what the object is called or labelled."""
+        return any(one.by_metadata for one in self.filters)
+
+    @property
+    def shape(self) -> Shape | None:
+        """An example of what it holds for: of pods if it is for these, and in every namespace that it is for."""
+        about_pods = [one for one in self.filters if _of_pods(one)] or list(self.filters)
+        if self.every:
+            return shapes.merged(one.shape for one in self.filters)
+        if all(one.place == about_pods[0].place for one in about_pods):
+            return next((found for one in about_pods if (found := one.shape) is not None), None)
+        return shapes.merged(one.shape for one in about_pods)
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds that it names; `*/*` where it may be any."""
         if not self.filters or (not self.every and not all(one.resources.get("kinds") for one in self.filters)):
@@ -160,6 +237,11 @@ class Block:
         if not found or strong in found:
             return strong if found else NO
         return next((one for one in found if one.holds is None), weak)
+
+
+def _of_pods(one: Filter) -> bool:
+    kinds = strings(one.resources.get("kinds"))
+    return not kinds or any(kinds_meet(kind, "Pod") for kind in kinds)
 
 
 def block(given: Any, *, of_exception: bool = False) -> Block:

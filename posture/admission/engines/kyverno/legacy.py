@@ -7,15 +7,16 @@ Rules that Kyverno makes for the controllers of pods are not modelled.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
 
+from posture.admission import shapes
 from posture.admission.matching import NO, Match
 from posture.admission.pods import mapping, mappings
-from posture.admission.policy import ADMITS, NONE, REFUSES, Exemption, Policy, Verdict
+from posture.admission.policy import ADMITS, NONE, REFUSES, Exemption, Policy, Space, Verdict
 from posture.admission.requests import Request
 from posture.model import Snapshot
 
@@ -23,12 +24,12 @@ from . import patterns
 from .actions import Overrides, enforces
 from .configuration import Gate, Setup
 from .edits import Path, without
-from .exceptions import Exceptions
+from .exceptions import Exceptions, image_of
 from .expressions import Expressions, Opaque, named_in, program
 from .filters import Block, block, labels_of, said
 from .podsecurity import PodSecurity
 from .ways import BEFORE, CONDITION, CONTROLLERS, NOT_MODELLED, Asking, Body, Rule, Way
-from .wildcards import kind_selector, strings
+from .wildcards import kind_selector, kinds_meet, strings
 from .written import CLUSTER, LOCAL, Given
 
 AUTOGEN = "pod-policies.kyverno.io/autogen-controllers"
@@ -66,9 +67,12 @@ def _policy(engine: str, given: Given, setup: Setup, exceptions: Exceptions) -> 
     gate = setup.gate("", given.key, given.match.kinds, fails_open)
     ways = [*actions.ways, *_excluded(given), *_conditions(given, fails_open)]
     ways += [*_left_out(given), *gate.ways, *exceptions.of_rule(given.full_name, given.name, body)]
+    namespaces = any(kinds_meet(kind, "Namespace") for kind in given.match.kinds)
     rule = Rule(
-        body, _Meant(given, gate).of, tuple(ways), gate.area(given.match.area), given.key.namespace,
+        body, _Meant(given, given.match, gate).of, tuple(ways), gate.area(given.match.area), given.key.namespace,
         actions if actions.ever and (actions.ways or actions.enforces_some) else None, _spares(given, body),
+        namespaces and (body.by_metadata or given.match.by_metadata),
+        namespaces and any(way.by_metadata for way in ways),
     )  # fmt: skip
     return Policy(
         engine, given.through(), (given.key, *gate.keys), rule,
@@ -78,6 +82,7 @@ def _policy(engine: str, given: Given, setup: Setup, exceptions: Exceptions) -> 
         up=gate.up, open=fails_open or gate.open, why=gate.why, opaque=unclear,
         exemptions=tuple(way.exemption for way in ways),
         users=given.match.by_user or any(way.by_user for way in ways) or body.by_user,
+        names=given.match.by_name or any(way.by_name for way in ways) or body.by_name,
     )  # fmt: skip
 
 
@@ -101,6 +106,7 @@ class _Meant(NamedTuple):
     """Which requests a rule is for."""
 
     given: Given
+    match: Block
     gate: Gate
 
     def of(self, request: Request) -> Match:
@@ -108,7 +114,7 @@ class _Meant(NamedTuple):
         namespace = self.given.key.namespace
         if namespace and request.namespace != namespace:
             return NO
-        found = self.given.match.selects(request)
+        found = self.match.selects(request)
         if found.holds is False and request.resource.resource in CONTROLLERS and self._for_controllers:
             return Match(None, NOT_MODELLED)
         return self.gate.meant(request, found)
@@ -116,7 +122,7 @@ class _Meant(NamedTuple):
     @property
     def _for_controllers(self) -> bool:
         controllers = mapping(self.given.content.get("annotations")).get(AUTOGEN)
-        return controllers != "none" and "Pod" in {kind_selector(kind).kind for kind in self.given.match.kinds}
+        return controllers != "none" and "Pod" in {kind_selector(kind).kind for kind in self.match.kinds}
 
 
 # What it asks for ----------------------------------------------------------------------------------------------------
@@ -158,10 +164,18 @@ def _body(validate: Mapping[str, Any], fails_open: bool) -> Body:
 class Pattern:
     """The body of a rule with a pattern, or with several of which one is enough."""
 
-    local = by_user = False
+    by_user = False
 
     def __init__(self, validate: Mapping[str, Any], fails_open: bool) -> None:
         self._validate, self._open = validate, fails_open
+        several = validate.get("anyPattern")
+        wanted = [validate["pattern"]] if "pattern" in validate else several if isinstance(several, list) else []
+        self.by_name = any(map(patterns.about_name, wanted))
+        self.by_metadata = any(map(patterns.about_metadata, wanted))
+
+    def mark(self, space: Space) -> Hashable:
+        """What of a namespace matters: its name, where names matter."""
+        return space.name if self.by_name else None
 
     def judge(self, request: Request, _: Mapping[int, Any]) -> Asking[tuple[Verdict, frozenset[int]]]:
         """Whether an object is not as the pattern says."""
@@ -200,9 +214,10 @@ def _excluded(given: Given) -> Iterator[Way]:
         labels = tuple(sorted({label for one in part.filters for label in labels_of(one)}))
         exemption = Exemption(
             given.through(f"rules[{given.name}].exclude[{text}]"), (given.key,), f"excludes {text}",
-            (without(given.key, given.content, path),), labels=labels,
+            (without(given.key, given.content, path),), labels=labels, shape=part.shape,
         )  # fmt: skip
-        yield Way(exemption, BEFORE, part.area, part.selects, users=part.by_user)
+        yield Way(exemption, BEFORE, part.area, part.selects, users=part.by_user, names=part.by_name,
+                  metadata=part.by_metadata)  # fmt: skip
 
 
 _OPERATION = ("{{request.operation}}", "{{request.operation||'BACKGROUND'}}", '{{request.operation||"BACKGROUND"}}')
@@ -240,6 +255,7 @@ def _conditions(given: Given, fails_open: bool) -> Iterator[Way]:
         exemption = Exemption(
             given.through(f"rules[{given.name}].preconditions"), (given.key,),
             "excludes operations by its preconditions", (without(given.key, given.content, given.at("preconditions")),),
+            shape=None,
         )  # fmt: skip
         yield Way(exemption, BEFORE, takes=_Operations(found).out)
     for number, (name, expression) in enumerate(named_in(given.rule, "celPreconditions")):
@@ -268,7 +284,7 @@ def _by_expression(
 ) -> Way:  # fmt: skip
     exemption = Exemption(
         given.through(path), (given.key,), f"excludes requests by its match condition {name}",
-        (without(given.key, given.content, at),),
+        (without(given.key, given.content, at),), shape=shapes.failing(expression),
     )  # fmt: skip
     variables = mapping(given.validate.get("cel")).get("variables")
     asked = program({"c": [{"expression": expression}], "variables": variables}, "c")
@@ -283,7 +299,7 @@ def _left_out(given: Given) -> Iterator[Way]:
         text = left_out(one)
         exemption = Exemption(
             given.through(f"rules[{given.name}].validate.podSecurity.exclude[{text}]"), (given.key,),
-            f"leaves out {text}", (without(given.key, given.content, path),),
+            f"leaves out {text}", (without(given.key, given.content, path),), shape=image_of(one),
         )  # fmt: skip
         yield Way(exemption, CONDITION, part=(one,))
 

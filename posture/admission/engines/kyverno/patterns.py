@@ -64,6 +64,21 @@ def unsupported(pattern: Any) -> str:
     return ""
 
 
+def about_metadata(pattern: Any) -> bool:
+    """Whether it looks at an object's metadata: False only where it is sure that it does not."""
+    return not isinstance(pattern, dict) or any("metadata" in key or wild(key) for key in pattern)
+
+
+def about_name(pattern: Any) -> bool:
+    """Whether it looks at what an object or its namespace is called: False only where it is sure that it does not."""
+    if not isinstance(pattern, dict):
+        return True
+    found = [value for key, value in pattern.items() if "metadata" in key or wild(key)]
+    return not all(
+        isinstance(one, dict) and all(_anchor(key)[1] in ("labels", "annotations") for key in one) for one in found
+    )
+
+
 def _expanded(metadata: Mapping[str, Any]) -> Iterator[bool]:
     for key, value in metadata.items():
         if _anchor(key)[1] in ("labels", "annotations") and isinstance(value, dict):

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from posture.admission import pss
 from posture.admission.controls import BASELINE, CONTROLS, RESTRICTED, Control, Field, Level
 from posture.admission.controls import Variant as Form
 from posture.admission.pods import CONTAINERS, Pod, mapping, mappings, read
-from posture.admission.policy import ADMITS, NONE, REFUSES, Verdict
+from posture.admission.policy import ADMITS, NONE, REFUSES, Space, Verdict
 from posture.admission.requests import Object, Request
 
 from .ways import Asking
@@ -59,7 +60,7 @@ class Error(NamedTuple):
 class PodSecurity:
     """The body of a rule. Its parts are entries of `exclude`."""
 
-    local = by_user = False
+    by_user = by_name = by_metadata = False
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         """`given` is `validate.podSecurity`."""
@@ -72,6 +73,10 @@ class PodSecurity:
             self.why = self.why or "its version is none of the Pod Security Standards"
         self._standards = () if self.why else _standards(level, number or 0)
 
+    def mark(self, _: Space) -> Hashable:
+        """Nothing of a namespace matters."""
+        return None
+
     def judge(self, request: Request, parts: Mapping[int, Any]) -> Asking[tuple[Verdict, frozenset[int]]]:
         """Whether it refuses a pod, and which entries left something out."""
         yield from ()
@@ -80,7 +85,11 @@ class PodSecurity:
         if self.why:
             return Verdict(None, self.why), NONE
         pod = request.object if request.object is not None else mapping(request.old)
-        said = [_left(pod, standard, parts) for standard in self._standards]
+        if parts:
+            said = [_left(pod, standard, parts) for standard in self._standards]
+        else:
+            seen = read(pod)
+            said = [({control for control, _ in islice(_violated(seen, one), 1)}, NONE) for one in self._standards]
         used = frozenset[int]().union(*(numbers for _, numbers in said))
         refused = {bool(left) for left, _ in said}
         if len(refused) > 1:
@@ -183,12 +192,16 @@ def _with_images(pod: Object, images: tuple[str, ...]) -> Object:
 def _errors(pod: Object, standard: Standard) -> Iterator[tuple[str, Counter[tuple[str, str]] | None]]:
     """The controls that a pod violates, with their errors by field and container; None where they are not counted."""
     seen = read(pod)
+    for control, form in _violated(seen, standard):
+        counted = Counter((one.field, one.container) for one in _errors_of(control, form, seen))
+        yield control, None if control == _NO_LIST else counted
+
+
+def _violated(pod: Pod, standard: Standard) -> Iterator[tuple[str, Form]]:
+    """The controls that a pod violates, in the forms in which they are asked."""
     for control, form in standard:
-        if form.spares is not None and form.spares(seen):
-            continue
-        if any(True for _ in form.rule(seen, form.allowed)):
-            counted = Counter((one.field, one.container) for one in _errors_of(control, form, seen))
-            yield control, None if control == _NO_LIST else counted
+        if not (form.spares is not None and form.spares(pod)) and any(True for _ in form.rule(pod, form.allowed)):
+            yield control, form
 
 
 def _errors_of(control: str, form: Form, pod: Pod) -> list[Error]:

@@ -9,13 +9,24 @@ another one takes the request out before; which of two comes first nobody can sa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 from posture import selectors
-from posture.admission.cel import Answer, Evaluator, Program, Question, Value, about_namespace, about_user
+from posture.admission.cel import (
+    Answer,
+    Evaluator,
+    Program,
+    Question,
+    Value,
+    about_itself,
+    about_name,
+    about_namespace,
+    about_user,
+    namespace_mark,
+)
 from posture.admission.matching import YES, Match
 from posture.admission.policy import ADMITS, NONE, REFUSES, Asked, Exemption, Space, Variant, Verdict
 from posture.admission.requests import Request
@@ -124,7 +135,8 @@ class Way:
     expressions are true; with `unless`, one of them is false.
 
     An error of an expression refuses, unless the way is `lenient`. `blind` expressions do not see the namespace. With
-    `part` it takes out only a part of what is asked, which the body of the rule understands.
+    `part` it takes out only a part of what is asked, which the body of the rule understands. `users`, `names` and
+    `metadata` say whether `takes` looks at who asks, at the object's name, or at its name and labels.
     """
 
     exemption: Exemption
@@ -137,16 +149,23 @@ class Way:
     blind: bool = False
     part: Any = None
     users: bool = False
-
-    @property
-    def local(self) -> bool:
-        """Whether it matters which namespace it is, beside its area."""
-        return self.program is not None and about_namespace(self.program)
+    names: bool = False
+    metadata: bool = False
 
     @property
     def by_user(self) -> bool:
         """Whether it matters who asks."""
         return self.users or (self.program is not None and about_user(self.program))
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it matters what the object is called."""
+        return self.names or (self.program is not None and about_name(self.program))
+
+    @property
+    def by_metadata(self) -> bool:
+        """Whether it matters what the object is called or labelled."""
+        return self.metadata or self.by_name or (self.program is not None and about_itself(self.program))
 
 
 class Effect(NamedTuple):
@@ -213,10 +232,20 @@ def _hiding(program: Program, unread: tuple[str, ...]) -> Program:
 class Body(Protocol):
     """What a rule asks for."""
 
-    local: bool
-    """Whether it matters in which namespace."""
-    by_user: bool
-    """Whether it matters who asks."""
+    @property
+    def by_user(self) -> bool:
+        """Whether it matters who asks."""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it matters what the object is called."""
+
+    @property
+    def by_metadata(self) -> bool:
+        """Whether it matters what the object is called or labelled."""
+
+    def mark(self, space: Space, /) -> Hashable:
+        """What of a namespace matters."""
 
     def judge(self, request: Request, parts: Mapping[int, Any], /) -> Asking[tuple[Verdict, frozenset[int]]]:
         """Whether it refuses a request, and the numbers of the parts that changed what it finds."""
@@ -239,7 +268,8 @@ class Actions(Protocol):
 class Rule:
     """What a policy of Kyverno is to this engine. `ways` have the numbers of its exemptions.
 
-    `only` is the one namespace that it is for. `spares` holds where what violates it already may be changed.
+    `only` is the one namespace that it is for. `spares` holds where what violates it already may be changed. `itself`
+    and `itself_out` say whether it, and its ways, look at all of a namespace that is the object.
     """
 
     body: Body
@@ -249,12 +279,15 @@ class Rule:
     only: str = ""
     actions: Actions | None = None
     spares: bool = False
+    itself: bool = False
+    itself_out: bool = False
     index: Index = field(init=False)
-    locals: frozenset[int] = field(init=False)
+    programs: Mapping[int, Program] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", Index([way.area for way in self.ways]))
-        object.__setattr__(self, "locals", frozenset(n for n, way in enumerate(self.ways) if way.local))
+        read = {n: way.program for n, way in enumerate(self.ways) if way.program and about_namespace(way.program)}
+        object.__setattr__(self, "programs", read)
 
     def variant(self, space: Space) -> Variant | None:
         """What it is in a namespace; None where it is not meant for that. What is in no namespace is told by itself."""
@@ -266,15 +299,21 @@ class Rule:
         if not there:
             return None
         numbers, several = self.index.at(space)
-        mark: tuple[Any, ...] = (there if len(self.area) > 1 else (), several)
+        overridden: Any = None
         if self.actions is not None:
             found = self.actions.at(space)
             if found is None:
                 return None
-            mark, numbers = (*mark, found[0]), numbers | found[1]
-        if self.body.local or not self.locals.isdisjoint(numbers):
-            mark += (space.name, tuple(sorted(space.labels.items())))
-        return Variant(mark, numbers)
+            overridden, numbers = found[0], numbers | found[1]
+        seen = tuple((n, namespace_mark(program, space)) for n, program in self.programs.items() if n in numbers)
+        mark = there if len(self.area) > 1 else (), _whole(space) if self.itself else self.body.mark(space)
+        within = several, overridden, _whole(space) if self.itself_out else seen
+        return Variant(None if mark == ((), None) else mark, numbers, within=within)
+
+
+def _whole(space: Space) -> Hashable:
+    """All that a namespace is."""
+    return space.name, tuple(sorted(space.labels.items())), tuple(sorted(space.annotations.items()))
 
 
 def judged(asked: Sequence[Asked], cel: Evaluator) -> list[Verdict]:
