@@ -77,7 +77,7 @@ class Owners:
     def owner(self, snapshot: Snapshot, asked: Asked, stakeholders: Stakeholders) -> Owner:
         """The one owner, why, and who else is told."""
         content = (snapshot.get(asked.key) if asked.key else None) or {}
-        namespace = asked.key.namespace if asked.key else "" if asked.scope == CLUSTER_SCOPE else asked.scope
+        namespace = _home(asked.key) if asked.key else "" if asked.scope == CLUSTER_SCOPE else asked.scope
         # Who delivers what belongs to the cluster itself is not for the object to say.
         source = origin(asked.key, content) if asked.key and not _of_platform(namespace) else None
         claimed = source is not None and source.namespace != namespace
@@ -135,6 +135,11 @@ class Owners:
             return teams.pop(), "owns the namespaces of all its subjects", False
         what = asked.key.name if asked.key else "it"
         return self.platform, f"{what} is cluster-scoped and its subjects are no single team's", False
+
+
+def _home(key: Key) -> str:
+    """The namespace of an object; a namespace is in itself."""
+    return key.name if key.resource == "namespaces" else key.namespace
 
 
 def _of_platform(namespace: str) -> bool:

@@ -30,6 +30,8 @@ from posture.report.csv import cell
 from posture.report.markdown import escape
 from posture.text import visible
 from tests.controlplane.controlplane import ControlPlane
+from tests.generator import engines
+from tests.generator.engines import exception, kyverno, kyverno_rule, pod_security
 from tests.generator.network import cluster_policy, network_policy, pod
 from tests.generator.objects import Object, account, binding, group, namespace, role, rule, service_account, urls, user
 
@@ -94,6 +96,8 @@ def hostile_objects() -> list[Object]:
     helm = {"meta.helm.sh/release-name": evil("release"), "meta.helm.sh/release-namespace": where}
     more: Object = {"managedFields": managers, "creationTimestamp": evil("created"), "annotations": helm}
     verbs, resources = ["get", evil("verb")], ["secrets", evil("resource")]
+    excepted = exception(evil("excepted"), where, [(evil("guard"), [evil("named")])], {"namespaces": [where]})
+    excepted["metadata"]["annotations"] = {"posture.dev/exception-owner": evil("answering")}
     return [
         namespace(where, team=evil("owner")),
         service_account(where, evil("account"), **{"eks.amazonaws.com/role-arn": evil("identity")}),
@@ -113,12 +117,15 @@ def hostile_objects() -> list[Object]:
          "metadata": {"name": evil("opaque"), "namespace": evil("elsewhere")}, "spec": {evil("field"): evil("spec")}},
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": evil("service"), "namespace": where},
          "spec": {"type": "NodePort", "selector": {evil("label"): evil("value")}, "ports": [{"port": 80}]}},
+        *kyverno("--enablePolicyException=true", "--exceptionNamespace=*"),
+        engines.cluster_policy(evil("guard"), kyverno_rule(evil("named"), pod_security("baseline"))),
+        excepted,
     ]  # fmt: skip
 
 
 PLACES = ("owner", "identity", "role", "object", "verb", "resource", "group", "binding", "user", "account", "manager",
           "namespace", "clusterrole", "pod", "policy", "url", "everywhere", "team", "dangling", "missing",
-          "created")  # fmt: skip
+          "created", "guard", "excepted", "answering")  # fmt: skip
 """What a report of it must hold, each in full."""
 
 CONFIG = """
@@ -213,12 +220,14 @@ class Asked(NamedTuple):
     database: bool = True
 
 
+EXCEPTION = f"PolicyException/{evil('namespace')}/{evil('excepted')}"
 WHO = ("--by", evil("by"), "--reason", evil("reason"))
 ASKED = {
     "scan": Asked(["--from", "{drift}", "--cluster", evil("cluster")]),
     "diff": Asked(["{empty}", "{drift}", "--notes"]),
     "explain access": Asked(["get", "secrets", evil("object"), "-n", evil("namespace"), "--as", evil("user"), "--from",
                              "{drift}"]),
+    "explain admission": Asked([f"{evil('namespace')}/{evil('pod')}", "--from", "{drift}"]),
     "explain flow": Asked(["--all", "--from", "{drift}"]),
     "who-can": Asked(["get", "secrets", "--from", "{drift}"]),
     "baseline approve": Asked([*WHO, "--with-gaps"]),
@@ -233,6 +242,8 @@ ASKED = {
     "findings false-positive": Asked(["{finding}", *WHO], bare=True),
     "findings reopen": Asked(["{finding}", *WHO], bare=True),
     "findings history": Asked(["{finding}"]),
+    "exceptions list": Asked(["--from", "{drift}"]),
+    "exceptions show": Asked([EXCEPTION, "--from", "{drift}"]),
     "owners test": Asked(["{owners}"]),
     "owners explain": Asked(["{finding}"]),
     "owners suggest": Asked([], bare=True),
@@ -244,6 +255,7 @@ ASKED = {
     "db verify": Asked([], bare=True),
 }  # fmt: skip
 MORE = {
+    "exceptions show": [["--fix"]],
     "findings list": [["--members", "-o", "wide"], ["--members"]],
     "findings show": [["--fix"]],
     "scan": [["--baseline", "{empty}"]],
@@ -453,6 +465,10 @@ MISTAKES = {
     "state": (["diff", NAME, "{drift}"], 2),
     "moment": (["diff", f"@{NAME}", "{drift}"], 2),
     "batch": (["explain", "access", "--from", "{drift}", "--batch", f"/nowhere/{NAME}"], 2),
+    "exception": (["exceptions", "show", NAME, "--from", "{drift}"], 2),
+    "workload": (["explain", "admission", NAME, "--from", "{drift}"], 2),
+    "manifest": (["explain", "admission", "{bad config}", "--from", "{drift}"], 2),
+    "pod": (["explain", "admission", "--from", "{drift}", "--batch", "{questions}"], 2),
     "question": (["explain", "access", "--from", "{drift}", "--batch", "{questions}"], 2),
     "config file": (["report", "--config", "{bad config}"], 2),
     "owners file": (["owners", "test", "{bad owners}"], 2),
@@ -648,7 +664,7 @@ def test_a_name_that_looks_like_something_else_stays_a_name(text: str) -> None:
 
 MADE_VISIBLE = {"visible", "count", "gap_place"}
 VISIBLE_ALREADY = {
-    "line", "piece", "shown", "' '.join(named)", "cut('   '.join(padded).rstrip(), limit)",
+    "line", "piece", "shown", "' '.join(_named(edit.key))", "cut('   '.join(padded).rstrip(), limit)",
     "cut('   '.join(padded[:fitting]).rstrip(), limit)", "error.format_message()",  # put together from visible parts
     "_yaml(values)", "_yaml([list(records)])", "json.dumps(value, indent=2, ensure_ascii=True)",  # ASCII
     "reports.render(built(store, inputs, wanted, everything=everything), form)",  # CSV, Markdown, JSON: see above

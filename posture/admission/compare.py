@@ -369,7 +369,8 @@ def _notes(gains: Gains) -> Iterator[Note]:
                 }
                 lost.setdefault((part.policy.through, tuple(sorted(others))), []).append(name)
     for (through, rest), names in sorted(lost.items()):
-        text = f"{named_through(through)} no longer refuses what {listed(list(rest), 3)} still refuses"
+        what = f"label {through.name}" if through.kind == LABEL else named_through(through)
+        text = f"{what} no longer refuses what {listed(list(rest), 3)} still refuses"
         where = f" in {listed(sorted(names), 3)}" if names != [""] else ""
         yield Note(NAME, "redundancy", place_of(min(names))[0], place_of(min(names))[1], text + where)
 

@@ -82,7 +82,8 @@ def _without_null(value: Any) -> Any:
     """null is absent, and so is an empty list: no field of a pod tells them apart."""
     if isinstance(value, dict):
         kept = ((name, one) for name, one in value.items() if one is not None and one != [])
-        return {name: _without_null(one) for name, one in kept if not _omitted(name, one)}
+        return {name: _without_null(one) if isinstance(one, dict | list) else one
+                for name, one in kept if one or not _omitted(name, one)}  # fmt: skip
     return [_without_null(one) for one in value] if isinstance(value, list) else value
 
 

@@ -193,9 +193,10 @@ class _Update:
 
     def _namespaces(self, before: Mapping[str, Enforced]) -> Collection[str]:
         """The namespaces that are there: listed ones, those that hold an object, and the cluster."""
-        if self.previous is not None and NAMESPACES not in self.kinds and not self.kinds.intersection(WORKLOADS):
+        listed = self.snapshot.index.get(NAMESPACES, {})
+        if self.previous is not None and all(name in before and ("", name) in listed for name in self._moved()):
             return before.keys()
-        found = {name for _, name in self.snapshot.index.get(NAMESPACES, {})}
+        found = {name for _, name in listed}
         for kind in WORKLOADS:
             found |= {namespace for namespace, _ in self.snapshot.index.get(kind, {})}
         return {"", *found}

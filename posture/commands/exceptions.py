@@ -105,13 +105,14 @@ def list_(
     printer.emit([_exceptions.record(one) for one in found], _columns(now), output, name="name",
                  empty="there is no exception")  # fmt: skip
     if found and output in ("table", "wide"):
-        click.echo(tally(Counter(state for one in found for state in one.states), len(found)), err=True)
+        click.echo(visible(_tally(found)), err=True)
     return _doubts(result.snapshot)
 
 
-def tally(states: Mapping[str, int], number: int) -> str:
+def _tally(found: Sequence[Entry]) -> str:
     """How many exceptions are in which state."""
-    return f"{count(number, 'exception')}: {', '.join(f'{states[one]:,} {one}' for one in STATES if states.get(one))}"
+    states = Counter(state for one in found for state in one.states)
+    return f"{count(len(found), 'exception')}: {', '.join(f'{states[one]:,} {one}' for one in STATES if states[one])}"
 
 
 @exceptions.command("show")

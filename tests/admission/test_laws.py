@@ -67,8 +67,9 @@ def what_is_enforced_is_what_single_requests_say(random: Random, settings: Setti
     for name, one in live.spaces.items():
         for identity, said in refused(live, one.space, some(random, name)).items():
             number = NUMBERS[identity]
-            profile = True if one.profile.refused >> number & 1 else None if one.profile.unknown >> number & 1 else False
-            assert profile is said, (name, identity)
+            unknown = one.profile.unknown >> number & 1
+            told = True if one.profile.refused >> number & 1 else None if unknown else False
+            assert told is said, (name, identity)
             cases += 1
     return cases
 
@@ -225,9 +226,9 @@ def an_exception_serves_who_is_refused_without_it(random: Random, settings: Sett
 
 
 def a_new_exception_is_told_by_what_it_opens(random: Random, settings: Settings) -> int:
-    """Against the cluster without it: what it opens is gained through it in each namespace, and nothing that is refused.
+    """Against the cluster without it: what it opens is gained through it in each namespace, and nothing else is.
 
-    Where another policy may refuse the same, which it may have done before, that it is opened is told all the same.
+    Where another policy may refuse the same, as it may have before, that it is opened is told all the same.
     """
     live, cases = evaluated(drawn(random), settings), 0
     for entry, before in entries(random, live, 5):

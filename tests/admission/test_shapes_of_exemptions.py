@@ -20,10 +20,25 @@ from posture.admission.violations import USERS, VIOLATIONS, Violation
 from posture.cel import Process
 from posture.model import Snapshot
 from posture.selectors import matches
+from tests.generator import vap
 from tests.generator.admission import change, cluster
-from tests.generator.engines import NOW
-from tests.generator.objects import snapshot
-from tests.generator.policies import LABELS, LEVELS, PSS, VERSIONS
+from tests.generator.engines import (
+    NOW,
+    PODS,
+    cel_exception,
+    cluster_policy,
+    conditions,
+    constraint,
+    exception,
+    kyverno,
+    kyverno_rule,
+    template,
+    validating_policy,
+    where,
+)
+from tests.generator.engines import cel as validates
+from tests.generator.objects import namespace, snapshot
+from tests.generator.policies import EXCEPT, EXCEPTED, LABELS, LEVELS, PSS, VERSIONS
 
 SEEDS = range(25)
 TESTS = 14
@@ -37,8 +52,50 @@ def cel() -> Iterator[Process]:
         yield running
 
 
-def made(random: Random) -> Snapshot:
-    """A cluster after some edits."""
+NO = "false"
+ENV = "namespaceObject.metadata.?labels[?'env'].orValue('') != 'prod'"
+TEAM = "object.metadata.?labels[?'team'].orValue('') != 'pay'"
+NAMESPACES = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["namespaces"]}
+
+
+def refusing() -> Iterator[dict[str, Any]]:
+    """Policies of every engine that refuse everything, or what namespaces differ in, with all that takes pods out."""
+    for name, labels in {"a": {"env": "prod"}, "b": {"env": "test"}, "c": {}, "d": {"team": "pay"}}.items():
+        yield namespace(name, **labels)
+    except_ = conditions(ENV, *EXCEPT[:2], EXCEPT[4])
+    for name, text in {"all": NO, "env": ENV}.items():
+        yield vap.policy(name, text, rules=[PODS], matchConditions=except_)
+        yield vap.binding(name, ["Deny"], matchResources={"objectSelector": where("skip", "NotIn", "yes")})
+        yield validating_policy(name, text, matchConditions=except_)
+        yield cluster_policy(name, kyverno_rule("check", validates(text), EXCLUDED))
+        yield template(f"T{name}", text, matchCondition=conditions(EXCEPT[4], "request.namespace != 'b'"))
+        yield constraint(f"T{name}", "one", match={"labelSelector": where("skip", "DoesNotExist")})
+    yield vap.policy("labelled", TEAM, rules=[NAMESPACES])
+    yield vap.binding("labelled", ["Deny"])
+    yield template("Tlabelled", TEAM.replace("object.", "variables.anyObject."))
+    yield constraint("Tlabelled", "one", match={"kinds": [{"apiGroups": ["*"], "kinds": ["*"]}]})
+    pattern = {"pattern": {"metadata": {"namespace": "!a*"}}}
+    labelled = kyverno_rule("labelled", validates(TEAM))
+    labelled["match"]["any"][0]["resources"]["kinds"] = ["Namespace"]
+    yield cluster_policy("others", kyverno_rule("named", pattern), labelled)
+    yield from kyverno("--enablePolicyException=true", "--exceptionNamespace=*")
+    for number, one in enumerate(EXCLUDED):
+        yield exception(f"e{number}", "c", [("env", ["check"])], one)
+    for number, text in enumerate((*EXCEPTED, "object.metadata.name == 'x' && request.userInfo.username == 'ann'")):
+        yield cel_exception(f"c{number}", "c", ["all", "env"], text)
+
+
+EXCLUDED: tuple[dict[str, Any], ...] = (
+    {"names": ["legacy-*", "old-?"]}, {"selector": {"matchLabels": {"app*": "?gent"}}, "namespaces": ["a", "d*"]},
+    {"annotations": {"example.com/*": "yes"}}, {"selector": where("skip", "In", "yes"), "name": "x*"},
+    {"namespaceSelector": where("env", "In", "test"), "selector": where("skip", "Exists")},
+)  # fmt: skip
+
+
+def made(seed: int, random: Random) -> Snapshot:
+    """A cluster after some edits; of the first seed, one of policies that refuse everything."""
+    if seed == SEEDS[0]:
+        return replace(snapshot(refusing()), settings={"now": NOW})
     objects = cluster(random)
     for _ in range(4):
         objects = change(random, objects)
@@ -84,7 +141,7 @@ def requests_of(random: Random) -> list[Violation]:
 def test_namespaces_of_equal_variants_answer_alike(seed: int, cel: Process) -> None:
     """With all of the variant's exemptions; without any, those of equal marks do."""
     random = Random(seed)
-    given = made(random)
+    given = made(seed, random)
     there = [*spaces(random, given)]
     for policy in policies(given):
         variants = [(one, variant) for one in there if (variant := ENGINES[policy.engine].variant(policy, one))]
@@ -130,7 +187,7 @@ def takes_a_part(policy: Policy, number: int) -> bool:
 def test_a_shaped_request_is_taken_out(seed: int, cel: Process) -> None:
     """Whenever the policy would refuse it if that exemption were not there."""
     random = Random(seed)
-    given = made(random)
+    given = made(seed, random)
     there = [*spaces(random, given)]
     for policy in policies(given):
         done: set[tuple[Variant, int]] = set()

@@ -22,6 +22,8 @@ from tests.controlplane.controlplane import ControlPlane
 from tests.generator.objects import Object, group, role, rule, user
 
 ROLES = f"/apis/{RBAC}/v1"
+DEFAULT = "/api/v1/namespaces/default"
+ENFORCE = "pod-security.kubernetes.io/enforce"
 SECONDS = 20.0
 SECRETS = rule("get", "secrets")
 GAINED: Unit = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
@@ -31,9 +33,16 @@ type Place = tuple[str, str, str]
 
 @pytest.fixture(scope="module", params=["1.36", pytest.param("1.34", marks=pytest.mark.prove)])
 def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
-    """A control plane that was started for these tests."""
+    """A control plane that was started for these tests; of a fresh cluster only `default` admits whatever there is."""
     with ControlPlane(request.param) as plane:
+        enforce(plane, "restricted")
         yield plane
+
+
+def enforce(plane: ControlPlane, level: str | None) -> None:
+    """Label the namespace `default`."""
+    body = {"metadata": {"labels": {ENFORCE: level}}}
+    plane.request("PATCH", DEFAULT, body, headers={"Content-Type": "application/merge-patch+json"})
 
 
 def now() -> str:
@@ -70,6 +79,19 @@ def test_a_fresh_cluster_gives_no_finding(plane: ControlPlane, store: Store) -> 
     assert (done.events, done.snapshot.gaps, done.summary["unknown"]) == ((), (), 0)
     assert str(done.snapshot.version) == plane.minor
     assert (done.summary["standing"] > 0) == (done.approved is not None)
+
+
+def test_that_it_admits_every_pod_is_all_there_is_to_say_of_it(plane: ControlPlane, store: Store) -> None:
+    """Namespaces of the system are no tenant's; `default` is, and nothing there refuses anything until told to."""
+    enforce(plane, None)
+    try:
+        assert {event.kind for event in scanned(store, plane).events} == {"opened"}
+        assert {place(finding) for finding in findings.select(store)} == {
+            ("namespace:default", "default", f"Label/default/{ENFORCE}")
+        }
+    finally:
+        enforce(plane, "restricted")
+    assert {event.kind for event in scanned(store, plane).events} == {"resolved"}
 
 
 # What people do to default objects ----------------------------------------------------------------------------------

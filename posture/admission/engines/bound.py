@@ -134,6 +134,19 @@ class Bound:
         """Whether it may matter what an object is called."""
         return any(map(matching.names, self._rules)) or any(map(about_name, self.programs()))
 
+    def value(self, params: Mapping[str, Any] | None) -> Value | None:
+        """A parameter as expressions see it, written out once; None for what is no JSON of 64-bit numbers."""
+        if id(params) not in self._values:
+            try:
+                self._values[id(params)] = Value(params)
+            except TypeError:
+                self._values[id(params)] = None
+        return self._values[id(params)]
+
+    @cached_property
+    def _values(self) -> dict[int, Value | None]:
+        return {}
+
     @cached_property
     def place(self) -> Place:
         """What decides what it is in a namespace."""
@@ -328,11 +341,8 @@ def _failed(bound: Bound) -> Verdict:
 
 def _evaluation(bound: Bound, asked: Asked, params: Mapping[str, Any] | None, *, known: bool) -> _Evaluation:
     values = dict(asked.request.values)
-    if known:
-        try:
-            values["params"] = Value(params)
-        except TypeError:  # no JSON of 64-bit numbers: not known
-            values.pop("params", None)
+    if known and (value := bound.value(params)) is not None:
+        values["params"] = value
     conditions, validations = bound.programs((*HIDDEN, *asked.request.unread))
     if asked.exemptions.isdisjoint(bound.condition_of):
         conditions = _NOTHING

@@ -35,6 +35,8 @@ NAME = "kyverno"
 _COMPONENT = "app.kubernetes.io/component"
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FILTER = re.compile(r"\[([^\[\]]*)\]")
+NODES = "system:nodes"
+"""The chart leaves it out, since kubelets make no pods but mirrors of their own, which NodeRestriction looks at."""
 _USERS = {"excludeGroups": "the group", "excludeUsernames": "the user", "excludeRoles": "the role",
           "excludeClusterRoles": "the ClusterRole"}  # fmt: skip
 
@@ -234,7 +236,9 @@ class Setup:
 
     def _way(self, path: str, what: str, removal: Changed | None, shape: Shape | None, **more: Any) -> Way:
         assert self._map is not None
-        exemption = Exemption(self._through(path), (self._map,), what, (removal,) if removal else (), shape=shape)
+        edits = (removal,) if removal else ()
+        nodes = shape is not None and shape.groups == (NODES,)
+        exemption = Exemption(self._through(path), (self._map,), what, edits, shape=shape, built_in=nodes)
         return Way(exemption, BEFORE, **more)
 
     @cached_property
