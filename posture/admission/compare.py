@@ -172,7 +172,7 @@ class Gains:
                 else:
                     mask = 0
             if mask:
-                keys = (key for part, _ in one.own() for key in part.policy.keys)
+                keys = (key for part, _ in one.own for key in part.policy.keys)
                 _add(found, exemption.through_in(name), violated(mask, one.shape), [*exemption.keys, *keys])
 
     def _cannot(self, space: Enforced, through: Through, why: str) -> None:

@@ -54,7 +54,8 @@ def _labelled(live: Admission, namespace: str) -> Iterator[tuple[str, tuple[Chan
     content = live.snapshot.get(key)
     if content is None:
         return
-    pods = [request.object for _, request in requests_of(live.snapshot, namespace) if request.object is not None]
+    requests = requests_of(live.snapshot, namespace, kept=False)
+    pods = [request.object for _, request in requests if request.object is not None]
     for level in (RESTRICTED, BASELINE):
         if not any(pss.violations(pod, level) for pod in pods):
             labels = {**(content.get("labels") or {}), ENFORCE: level}

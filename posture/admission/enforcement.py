@@ -50,7 +50,7 @@ class Row(NamedTuple):
         )  # fmt: skip
 
 
-class _Key(NamedTuple):
+class Asking(NamedTuple):
     """What was asked of a policy: which variant, with which exemptions, in which shape; `first` without any of them."""
 
     variant: Variant
@@ -66,9 +66,9 @@ class Part(NamedTuple):
     variant: Variant
     row: Row
 
-    def key(self, shape: Shape, exemptions: frozenset[int]) -> _Key:
+    def key(self, shape: Shape, exemptions: frozenset[int]) -> Asking:
         """What is asked with some exemptions only."""
-        return _Key(self.variant, exemptions, shape)
+        return Asking(self.variant, exemptions, shape)
 
     def row_of(self, shape: Shape, exemptions: frozenset[int]) -> Row:
         """What it says of requests of a shape with some exemptions only."""
@@ -166,13 +166,16 @@ class Profile:
     @cached_property
     def openings(self) -> tuple[Opening, ...]:
         """The exemptions that count here, each once whatever the number of policies."""
-        found: dict[Through, Exemption] = {}
-        for part in self.parts:
-            if part.policy.enforces is not False:
-                for number in sorted(part.variant.exemptions):
-                    exemption = part.policy.exemptions[number]
-                    found.setdefault(exemption.through, exemption)
-        return tuple(Opening(self.parts, through, found[through].shape or ANY) for through in sorted(found))
+        found: dict[Through, dict[int, set[int]]] = {}
+        for place, (policy, variant, _) in enumerate(self.parts):
+            for number in variant.exemptions if policy.enforces is not False else ():
+                found.setdefault(policy.exemptions[number].through, {}).setdefault(place, set()).add(number)
+        openings = []
+        for through in sorted(found):
+            own = tuple((self.parts[place], frozenset(numbers)) for place, numbers in sorted(found[through].items()))
+            exemption = own[0][0].policy.exemptions[min(own[0][1])]
+            openings.append(Opening(self.parts, exemption, exemption.shape or ANY, own))
+        return tuple(openings)
 
     @cached_property
     def through(self) -> Mapping[Through, tuple[Part, ...]]:
@@ -199,9 +202,10 @@ class Questions:
     def __init__(self, engines: Mapping[str, Engine], cel: Evaluator) -> None:
         self._engines = engines
         self._cel = cel
-        self._wanted: dict[tuple[Policy, _Key], tuple[Space, int]] = {}
+        self._wanted: dict[tuple[Policy, Asking], tuple[Space, int]] = {}
+        self._requests: dict[tuple[Violation, str, User, Shape], Request] = {}
 
-    def want(self, policy: Policy, key: _Key, space: Space, mask: int) -> None:
+    def want(self, policy: Policy, key: Asking, space: Space, mask: int) -> None:
         """Ask later, for a namespace of this variant, which of some violations a policy refuses."""
         known = policy.rows.get(key)
         missing = mask & ~known.asked if known is not None else mask
@@ -211,13 +215,13 @@ class Questions:
 
     def answer(self) -> None:
         """Ask all that is wanted. The answers are kept with the policies."""
-        by_engine: dict[str, list[tuple[Policy, _Key]]] = {}
+        by_engine: dict[str, list[tuple[Policy, Asking]]] = {}
         for wanted in self._wanted:
             by_engine.setdefault(wanted[0].engine, []).append(wanted)
         for name, found in by_engine.items():
             tests = [[*_tests(self._wanted[one][1], first=one[1].first)] for one in found]
             asked = [
-                Asked(policy, _shaped(test.request(self._wanted[policy, key][0], *user), key.shape), key.exemptions)
+                Asked(policy, self._request(test, self._wanted[policy, key][0], user, key.shape), key.exemptions)
                 for (policy, key), rows in zip(found, tests, strict=True)
                 for test in rows
                 for user in _users(policy)
@@ -228,16 +232,21 @@ class Questions:
                 row = _row(said, self._wanted[policy, key][1])
                 policy.rows[key] = policy.rows[key].and_(row) if key in policy.rows else row
         self._wanted.clear()
+        self._requests.clear()
+
+    def _request(self, test: Violation, space: Space, user: User, shape: Shape) -> Request:
+        """A test request; the same one for all policies, since each writes it out once."""
+        key = (test, space.name, user, shape)
+        if key not in self._requests:
+            found = test.request(space, *user)
+            self._requests[key] = found if shape == ANY else found.shaped(*shape)
+        return self._requests[key]
 
 
 def _tests(mask: int, *, first: bool) -> list[Violation]:
     """The test requests of some violations; when they are asked first, the same without these too."""
     found = [VIOLATIONS[number] for number in bits(mask)]
     return [*found, *dict.fromkeys(one.harmless for one in found if first and one.harmless is not None)]
-
-
-def _shaped(request: Request, shape: Shape) -> Request:
-    return request if shape == ANY else request.shaped(*shape)
 
 
 def _users(policy: Policy) -> tuple[User, ...]:
@@ -281,8 +290,8 @@ def parts_of(variants: Iterable[tuple[Policy, Variant]]) -> tuple[Part, ...]:
     return tuple(Part(policy, variant, _in_force(policy, variant)) for policy, variant in variants)
 
 
-def _base(variant: Variant) -> _Key:
-    return _Key(Variant(variant.mark, NONE, variant.why), NONE, ANY, first=True)
+def _base(variant: Variant) -> Asking:
+    return Asking(Variant(variant.mark, NONE, variant.why), NONE, ANY, first=True)
 
 
 def _in_force(policy: Policy, variant: Variant) -> Row:
@@ -290,7 +299,7 @@ def _in_force(policy: Policy, variant: Variant) -> Row:
     base: Row = policy.rows[_base(variant)]
     if not variant.exemptions:
         return base
-    row: Row = policy.rows[_Key(variant, variant.exemptions, ANY)]
+    row: Row = policy.rows[Asking(variant, variant.exemptions, ANY)]
     return row._replace(
         asked=base.asked, refused=base.refused & row.refused, why=row.why or base.why,
         unknown=row.unknown | base.unknown & row.refused,
@@ -306,7 +315,9 @@ def ask(questions: Questions, wanted: Iterable[tuple[Policy, Variant, Space, int
     for policy, variant, space, mask in given:
         if variant.exemptions:
             base = policy.rows[_base(variant)]
-            questions.want(policy, _Key(variant, variant.exemptions, ANY), space, mask & (base.refused | base.unknown))
+            questions.want(
+                policy, Asking(variant, variant.exemptions, ANY), space, mask & (base.refused | base.unknown)
+            )
     questions.answer()
 
 
@@ -317,29 +328,20 @@ class Opening(NamedTuple):
     """An exemption in namespaces that are alike, and an example of what it takes out."""
 
     parts: tuple[Part, ...]
-    through: Through
+    exemption: Exemption
+    """As the first policy has it."""
     shape: Shape
+    own: tuple[tuple[Part, frozenset[int]], ...]
+    """The policies out of which it may take something, each with its numbers there."""
 
     @property
-    def exemption(self) -> Exemption:
-        """The exemption, as the first policy has it."""
-        part, numbers = next(self.own())
-        return part.policy.exemptions[min(numbers)]
-
-    def numbers(self, part: Part) -> frozenset[int]:
-        """Its numbers in a policy."""
-        exemptions = part.policy.exemptions
-        return frozenset(n for n in part.variant.exemptions if exemptions[n].through == self.through)
-
-    def own(self) -> Iterator[tuple[Part, frozenset[int]]]:
-        """The policies out of which it may take something."""
-        for part in self.parts:
-            if part.policy.enforces is not False and part.variant.exemptions and (numbers := self.numbers(part)):
-                yield part, numbers
+    def through(self) -> Through:
+        """What one edits, for a namespace's own without its name."""
+        return self.exemption.through
 
     def owners(self) -> Iterator[tuple[Part, frozenset[int], int]]:
         """The same with what it took out of them."""
-        for part, numbers in self.own():
+        for part, numbers in self.own:
             row = part.row_of(self.shape, part.variant.exemptions)
             excused = 0
             for number in numbers:
@@ -351,7 +353,7 @@ class Opening(NamedTuple):
     def doubtful(self) -> int:
         """What is refused without any exemption, and may be with all of them: nobody can say whether one counts."""
         found = 0
-        for part, _ in self.own():
+        for part, _ in self.own:
             base: Row = part.policy.rows[_base(part.variant)]
             found |= part.row_of(self.shape, part.variant.exemptions).unknown & base.refused
         return found
@@ -362,14 +364,19 @@ class Opening(NamedTuple):
 
     def refused_else(self, mask: int) -> tuple[int, int]:
         """Of some violations those that are refused all the same, and those that may be."""
-        refused = unknown = 0
-        for part in self.parts:
-            if part.policy.enforces is False or not (part.row.refused | part.row.unknown) & mask:
-                continue
-            row = part.row_of(self.shape, part.variant.exemptions) if part.variant.exemptions else part.row
-            refused |= row.refused if part.sure else 0
-            unknown |= row.unknown if part.sure else row.unknown | row.refused
-        return refused & mask, unknown & mask & ~refused
+        return refused_as(self.parts, self.shape, mask)
+
+
+def refused_as(parts: Iterable[Part], shape: Shape, mask: int) -> tuple[int, int]:
+    """Of some violations those that are refused in requests of a shape, and those that may be."""
+    refused = unknown = 0
+    for part in parts if mask else ():
+        if part.policy.enforces is False or not (part.row.refused | part.row.unknown) & mask:
+            continue
+        row = part.row_of(shape, part.variant.exemptions) if part.variant.exemptions else part.row
+        refused |= row.refused if part.sure else 0
+        unknown |= row.unknown if part.sure else row.unknown | row.refused
+    return refused & mask, unknown & mask & ~refused
 
 
 def ask_openings(questions: Questions, profiles: Iterable[tuple[Profile, Space]]) -> None:
@@ -377,7 +384,7 @@ def ask_openings(questions: Questions, profiles: Iterable[tuple[Profile, Space]]
     openings = [(one, space) for profile, space in profiles for one in profile.openings]
     for one, space in openings:
         if one.shape != ANY:
-            for part, _ in one.own():
+            for part, _ in one.own:
                 questions.want(part.policy, part.key(one.shape, part.variant.exemptions), space, part.base)
     questions.answer()
     for one, space in openings:

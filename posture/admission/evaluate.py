@@ -12,9 +12,11 @@ from weakref import WeakValueDictionary
 from posture.layer import Layer
 from posture.model import CLUSTER_SCOPE, Changed, Key, Snapshot, Through
 
+from . import enforcement
 from .cel import Evaluator, Missing
-from .enforcement import ALL, CLUSTER, Opening, Profile, Questions, ask, ask_openings, parts_of
+from .enforcement import ALL, CLUSTER, Profile, Questions, ask, ask_openings, parts_of
 from .engines import gatekeeper, kyverno, mutating, opaque, podsecurity, scc, sigstore, vap, webhooks
+from .lineage import alike, renewed
 from .policy import Asked, Engine, Exemption, Policy, Shape, Space, Variant
 from .served import Served, Serving
 from .workloads import WORKLOADS, requests_of
@@ -66,8 +68,8 @@ class Enforced:
         found: dict[Through, Share] = {}
         for one in self.profile.openings:
             opened = self.profile.opened[one.through]
-            policies = tuple(part.policy for part, _ in one.own())
-            serves = {subject for part, _ in one.own()
+            policies = tuple(part.policy for part, _ in one.own)
+            serves = {subject for part, _ in one.own
                       for subject in self.served.get((part.policy, part.variant), {}).get(one.through, ())}  # fmt: skip
             exemption = one.exemption
             sure = exemption.shape is not None and not any(policy.opaque for policy in policies)
@@ -180,9 +182,8 @@ class _Update:
         old = [policy for policy in self.previous.policies if policy.engine == name] if self.previous else []
         if self.previous is not None and not self.kinds.intersection(engine.READS):
             return old
-        known: dict[object, Policy] = {_mark(policy, self.previous.snapshot): policy for policy in old if self.previous}
-        made = [*engine.policies(self.snapshot)]
-        return [known.pop(_mark(policy, self.snapshot), policy) for policy in made]
+        made = engine.policies(self.snapshot)
+        return renewed(old, self.previous.snapshot, made, self.snapshot) if self.previous else [*made]
 
     def _strays(self, name: str) -> tuple[Exemption, ...]:
         if self.previous is not None and not self.kinds.intersection(ENGINES[name].READS):
@@ -215,14 +216,19 @@ class _Update:
     ) -> dict[str, list[tuple[Policy, Variant]]]:  # fmt: skip
         """The namespaces that did not change themselves and for which a policy that did is meant now, or was before."""
         found: dict[str, list[tuple[Policy, Variant]]] = {}
-        order = {policy: number for number, policy in enumerate(policies)}
+        order = {policy.root: number for number, policy in enumerate(policies)}
+        changed = {policy.root for policy in (*new, *gone)}
         for name, old in before.items():
             if name in anew or name not in there:
                 continue
-            fresh = [*_variants(new, old.space)]
-            if fresh or (gone and any(part.policy in gone for part in old.profile.parts)):
-                kept = [(part.policy, part.variant) for part in old.profile.parts if part.policy not in gone]
-                found[name] = sorted(kept + fresh, key=lambda one: order[one[0]])
+            was = {part.policy.root: part for part in old.profile.parts if part.policy.root in changed}
+            now = {policy.root: (policy, variant) for policy, variant in _variants(new, old.space)}
+            if was.keys() == now.keys() and all(
+                alike(part.policy, part.variant, *now[root]) for root, part in was.items()
+            ):
+                continue
+            kept = [(part.policy, part.variant) for part in old.profile.parts if part.policy.root not in changed]
+            found[name] = sorted([*kept, *now.values()], key=lambda one: order[one[0].root])
         return found
 
     def _made(
@@ -334,7 +340,9 @@ def explained(result: Admission, policy: Policy) -> bool:
     """Whether there is a namespace in which test requests say what a policy refuses."""
     known: dict[Policy, bool] = result.__dict__.setdefault("_explained", {})
     if policy not in known:
-        parts = (part for space in result.spaces.values() for part in space.profile.parts if part.policy is policy)
+        parts = (
+            part for space in result.spaces.values() for part in space.profile.parts if part.policy.root is policy.root
+        )
         known[policy] = any(part.row.refused or part.row.excused for part in parts)
     return known[policy]
 
@@ -346,7 +354,7 @@ def refused_as(result: Admission, profile: Profile, space: Space, shape: Shape, 
         if part.policy.enforces is not False and part.variant.exemptions and part.base & mask:
             questions.want(part.policy, part.key(shape, part.variant.exemptions), space, part.base & mask)
     questions.answer()
-    return Opening(profile.parts, Through("", "", ""), shape).refused_else(mask)[0]
+    return enforcement.refused_as(profile.parts, shape, mask)[0]
 
 
 def _key(namespace: str, variants: Iterable[tuple[Policy, Variant]]) -> _Key:
@@ -364,20 +372,3 @@ def _variants(policies: Iterable[Policy], space: Space) -> Iterator[tuple[Policy
         variant = ENGINES[policy.engine].variant(policy, space)
         if variant is not None:
             yield policy, variant
-
-
-def _mark(policy: Policy, snapshot: Snapshot) -> object:
-    """All by which a policy differs from what it was: the objects that it is made of, and what others make of it."""
-
-    def digest(key: Key) -> bytes:
-        entry = snapshot.entry(key)
-        return entry.digest if entry else b""
-
-    exemptions = tuple(
-        (one.through, one.idle, one.expired, one.labels, tuple(map(digest, one.keys))) for one in policy.exemptions
-    )
-    digests = tuple(map(digest, policy.keys))
-    return (
-        policy.engine, policy.through, policy.content, policy.denies, policy.up, policy.open, policy.why, policy.opaque,
-        policy.users, policy.keys, digests, exemptions,
-    )  # fmt: skip

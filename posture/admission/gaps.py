@@ -10,6 +10,8 @@ from posture.model import Gap, Key, Snapshot, Through
 from posture.text import listed
 
 from .cel import Missing
+from .engines.scc import CONSTRAINTS as SCCS
+from .engines.scc import READS as SCC_READS
 from .evaluate import ENGINES, NAMESPACES, READS, Admission
 from .workloads import WORKLOADS
 
@@ -18,9 +20,15 @@ _DECIDING = tuple(
     kind for kind in READS if kind in BY_NAME and not BY_NAME[kind].pod_spec and kind not in _OTHER
 )  # fmt: skip
 """The kinds whose objects decide what is refused. Workloads do not, and of what answers engines say it themselves."""
+_WITHOUT_SCCS = tuple(kind for kind in _DECIDING if kind not in SCC_READS or kind == SCCS)
 _ANSWERING = ("endpointslices.discovery.k8s.io", "services")
 _WITHIN = frozenset(kind for kind in _DECIDING if BY_NAME[kind].namespaced and "olicies" in kind) | {NAMESPACES}
 """The kinds whose objects decide in their own namespace only; exceptions may be anywhere."""
+
+
+def deciding(snapshot: Snapshot) -> tuple[str, ...]:
+    """The kinds that decide what is refused in a cluster: where there are no SCCs, nobody's right to use one does."""
+    return _DECIDING if snapshot.index.get(SCCS) else _WITHOUT_SCCS
 
 
 def named(key: Key) -> str:
@@ -65,7 +73,7 @@ def doubt(result: Admission, subject: str, scope: str, through: Through, other: 
     for gap in snapshot.gaps:
         if gap in said or gap.reason in ("not modelled", "extra missing"):
             continue
-        for resource in _DECIDING:
+        for resource in deciding(snapshot):
             where = name if resource in _WITHIN else ""
             if gap.touches(resource, where):
                 twin = other.gap(resource, where) if other is not None else None

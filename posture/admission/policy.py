@@ -133,6 +133,8 @@ class Policy:
     """Whether what one edits is the namespace, not an object of the cluster."""
     names: bool = True
     """Whether it may matter, also to its exemptions, what a pod is called."""
+    root: object = field(default_factory=object, repr=False)
+    """What a policy has in common with those that it was before exemptions of other objects came or went."""
     rows: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What it answered to test requests: a memory of `enforcement`."""
 

@@ -122,7 +122,8 @@ def _entry(
     key = Key(NAMESPACES, "", through.namespace) if exemption.local else next(iter(exemption.keys), None)
     facts = about.of(through, exemption, key)
     known = result.snapshot.entry(key) if key else None
-    policies = dict.fromkeys(policy for share in shares.values() for policy in share.policies) | dict.fromkeys(more)
+    policies = dict.fromkeys(policy for _, share in sorted(shares.items()) for policy in share.policies)
+    policies |= dict.fromkeys(more)
     opens = {name: share.opens for name, share in sorted(shares.items()) if share.opens}
     maybe = {name: share.maybe for name, share in sorted(shares.items()) if share.maybe}
     serves = tuple(sorted({subject for share in shares.values() for subject in share.serves}))

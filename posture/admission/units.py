@@ -31,7 +31,9 @@ def _violation(number: int) -> Unit:
 
 def violated(mask: int, shape: Shape = ANY) -> tuple[Unit, ...]:
     """The units of a set of violations, by requests of a shape."""
-    like = {"for": shown(shape)} if shape != ANY else {}
+    if shape == ANY:
+        return tuple(map(_violation, bits(mask)))
+    like = {"for": shown(shape)}
     return tuple({**_violation(number), **like} for number in bits(mask))
 
 

@@ -11,8 +11,10 @@ import click
 
 from posture import admission
 from posture.admission.edits import removed
+from posture.admission.gaps import deciding
 from posture.admission.register import FACTS, Entry, State
 from posture.admission.sentences import phrase
+from posture.admission.workloads import WORKLOADS
 from posture.drift.causes import absent
 from posture.errors import CANNOT_JUDGE, OK, UsageError
 from posture.model import CLUSTER_SCOPE, INCOMPLETE, Edit, Snapshot
@@ -70,8 +72,8 @@ def exceptions() -> None:
     """List and show everything that takes a subject out of a policy, whatever the engine.
 
     used: something that runs would be refused without it. unused: it opens something, and nothing needs that. inert:
-    nothing would be refused without it. expired, misplaced: it takes nothing out any more, or never did. unknown:
-    what it takes out cannot be evaluated.
+    nothing would be refused without it. expired, misplaced: it takes nothing out any more, or never did. built in: it
+    comes with the engine. unknown: what it takes out cannot be evaluated.
     """
 
 
@@ -157,7 +159,8 @@ def _named(entries: Sequence[Entry], name: str) -> Entry:
 
 def _doubts(snapshot: Snapshot) -> int:
     """Say what was not read, or cannot be evaluated; the exit code."""
-    gaps = [gap for gap in snapshot.gaps if gap.resource in (*admission.READS, "*") and gap.reason != "not collected"]
+    kinds = {"*", *deciding(snapshot), *WORKLOADS}
+    gaps = [gap for gap in snapshot.gaps if gap.resource in kinds and gap.reason != "not collected"]
     for gap in gaps:
         more = "; there may be more, and what seems unused may be used" if gap.reason in INCOMPLETE else ""
         text = f"gap: {gap_place(gap.resource, gap.namespace)}: {gap.reason}, {visible(gap.message, 300)}{more}"

@@ -93,9 +93,7 @@ def refused(live: Admission, space: Space, tests: Sequence[Violation], shape: Sh
              asked(test, variant.exemptions, shape))
             for test in tests
         ]  # fmt: skip
-        verdicts = iter(
-            ENGINES[policy.engine].judged([one for row in rows for part in row for one in part], live.cel)
-        )
+        verdicts = iter(ENGINES[policy.engine].judged([one for row in rows for part in row for one in part], live.cel))
         for test, row in zip(tests, rows, strict=True):
             bare, fine, real = (_all([next(verdicts).refuses for _ in part]) for part in row)
             if not row[1]:

@@ -34,10 +34,12 @@ from tests.generator.policies import Maker
 type Settings = dict[str, Any]
 type Law = Callable[[Random, Settings], int]
 """Holds for whatever is drawn; gives the number of cases that it was held against."""
-SEEDS = range(6)
-MANY = 120
+SEEDS = range(4)
+MANY = 60
 ASKED = 12
 """Violations, drawn at random, that single requests are asked about in each namespace."""
+HIDDEN = 5
+"""Kinds, drawn at random, that may not be read one after the other."""
 
 
 def drawn(random: Random) -> list[Object]:
@@ -228,10 +230,13 @@ def an_exception_serves_who_is_refused_without_it(random: Random, settings: Sett
 def a_new_exception_is_told_by_what_it_opens(random: Random, settings: Settings) -> int:
     """Against the cluster without it: what it opens is gained through it in each namespace, and nothing else is.
 
-    Where another policy may refuse the same, as it may have before, that it is opened is told all the same.
+    Where another policy may refuse the same, as it may have before, that it is opened is told all the same. What an
+    engine brings itself is nobody's drift.
     """
     live, cases = evaluated(drawn(random), settings), 0
     for entry, before in entries(random, live, 5):
+        if entry.exemption.built_in:
+            continue
         comparison = admission.compare(before, live)
         found = {change.scope: change for change in comparison.changes if change.through == entry.through}
         unsure = {one.scope for one in comparison.unknown}
@@ -325,7 +330,7 @@ def a_gap_opens_nothing_and_resolves_nothing(random: Random, settings: Settings)
     Where its absence would be a change, it is unknown.
     """
     live = evaluated(drawn(random), settings)
-    kinds = sorted(kind for kind in READS if kind in live.snapshot.index)
+    kinds = random.sample(sorted(kind for kind in READS if kind in live.snapshot.index), HIDDEN)
     holds = {*admission.match(checks(), live)}
     for kind in kinds:
         gapped = hidden(live, kind)
@@ -355,11 +360,11 @@ LAWS: tuple[Law, ...] = (
     differences_are_exact_and_complete,
     a_gap_opens_nothing_and_resolves_nothing,
 )
-CASES = dict.fromkeys((law.__name__ for law in LAWS), 20) | {
-    "removing_one_of_two_equal_policies_is_never_drift": 6, "adding_a_policy_never_loses_a_control": 18,
-    "a_cluster_does_not_differ_from_itself": 6, "differences_mirror_each_other": 6,
+CASES: dict[str, int] = {
+    "removing_one_of_two_equal_policies_is_never_drift": 6, "adding_a_policy_never_loses_a_control": 12,
+    "a_cluster_does_not_differ_from_itself": 4, "differences_mirror_each_other": 4,
 }  # fmt: skip
-"""So many cases, at the least, the seeds give together: that a law holds says something."""
+"""So many cases, at the least, the seeds give together, of other laws 20: that a law holds says something."""
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -367,7 +372,7 @@ def test_a_law_holds(law: Law, settings: Settings) -> None:
     """For some random clusters after random edits; the assertion names what broke it, the seed is in the locals."""
     cases = sum(law(Random(f"{law.__name__}:{seed}"), settings) for seed in SEEDS)
 
-    assert cases >= CASES[law.__name__]
+    assert cases >= CASES.get(law.__name__, 20)
 
 
 @pytest.mark.prove

@@ -84,9 +84,8 @@ def cluster(*objects: Object, settings: Settings | None = None, minor: int | Non
 
 
 def policy_of(*objects: Object, settings: Settings | None = None, minor: int | None = 36) -> Policy:
-    """The one policy of a snapshot."""
-    (found,) = policies(cluster(*objects, settings=settings, minor=minor))
-    return found
+    """The policy of the level."""
+    return next(iter(policies(cluster(*objects, settings=settings, minor=minor))))
 
 
 def space_of(name: str, labels: Labels) -> Space:
@@ -393,7 +392,7 @@ def test_nothing_raises_whatever_a_folder_holds(value: Any) -> None:
     """Labels, pods, flags and settings of any shape are answered."""
     found = snapshot([namespace("n")])
     found = replace(found, settings={"podSecurity": {"defaults": value, "exemptions": value}})
-    (policy,) = policies(replace(found, settings={"podSecurity": {"exemptions": {"usernames": value}}}))
+    policy, *_ = policies(replace(found, settings={"podSecurity": {"exemptions": {"usernames": value}}}))
     assert [*policies(replace(found, settings={"podSecurity": value}))]
     assert [*gaps(found)] == []
     space = Space("n", {ENFORCE: value, VERSION: value}, {})
@@ -451,7 +450,7 @@ def test_a_server_may_run_without_the_plugin(servers: list[Object], denies: bool
 def test_a_server_may_serve_its_flags(flags: Labels, enforces: bool, reasons: list[str]) -> None:
     """As 1.36 writes them at /flagz."""
     found = cluster().replaced((Key(API_SERVER_FLAGS, "", name), {"value": flag}) for name, flag in flags.items())
-    (policy,) = policies(found)
+    policy, *_ = policies(found)
     assert policy.enforces is enforces
     assert [gap.reason for gap in gaps(found)] == reasons
 
@@ -464,7 +463,7 @@ def test_a_server_may_serve_its_flags(flags: Labels, enforces: bool, reasons: li
 def test_served_flags_may_take_it_for_another(flags: Labels, minor: int, spared: bool) -> None:
     """Written as 1.36 does."""
     found = cluster(minor=minor)
-    (policy,) = policies(found.replaced((Key(API_SERVER_FLAGS, "", n), {"value": flag}) for n, flag in flags.items()))
+    policy, *_ = policies(found.replaced((Key(API_SERVER_FLAGS, "", n), {"value": flag}) for n, flag in flags.items()))
     assert (told(policy, PODS_ASKED["user namespace"], labels_of("restricted")).refuses is False) is spared
 
 

@@ -259,9 +259,11 @@ def test_a_lowered_label_with_another_policy_is_a_note(settings: Settings) -> No
 
 def labelled(settings: Settings, before: dict[str, str], after: dict[str, str]) -> list[Change]:
     """What labels of Pod Security change."""
-    sides = [evaluated([namespace("pay", **{f"{PSS}/{name}": text for name, text in side.items()})], settings)
-             for side in (before, after)]  # fmt: skip
-    return [*admission.compare(*sides).changes]
+    first, second = (
+        evaluated([namespace("pay", **{f"{PSS}/{name}": text for name, text in side.items()})], settings)
+        for side in (before, after)
+    )
+    return [*admission.compare(first, second).changes]
 
 
 class TestPodSecurity:
@@ -303,9 +305,11 @@ class TestPodSecurity:
         """OpenShift's syncer sets audit and warn as rights come and go: no change, no note."""
         before = {"enforce": "baseline", "audit": "restricted", "warn": "restricted"}
         after = {"enforce": "baseline", "audit": "privileged", "warn": "baseline", "warn-version": "v1.24"}
-        sides = [evaluated([namespace("pay", **{f"{PSS}/{key}": text for key, text in side.items()})], settings)
-                 for side in (before, after)]  # fmt: skip
-        comparison = admission.compare(*sides)
+        first, second = (
+            evaluated([namespace("pay", **{f"{PSS}/{key}": text for key, text in side.items()})], settings)
+            for side in (before, after)
+        )
+        comparison = admission.compare(first, second)
 
         assert (comparison.changes, comparison.notes) == ((), ())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from random import Random
@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from posture import admission
+from posture.admission.cel import Evaluator
 from posture.admission.evaluate import READS, Admission, evaluate
-from posture.admission.policy import Asked, Engine
+from posture.admission.policy import Asked, Engine, Verdict
 from posture.admission.register import ANNOTATIONS, Entry, register
 from posture.config import Config
 from posture.inputs import Inputs
@@ -126,7 +127,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
 
     def listening(engine: Engine) -> Any:
         judged = engine.judged
-        return lambda given, cel: (found.extend(given), judged(given, cel))[1]
+
+        def noted(given: Sequence[Asked], cel: Evaluator) -> list[Verdict]:
+            found.extend(given)
+            return judged(given, cel)
+
+        return noted
 
     for engine in admission.ENGINES.values():
         monkeypatch.setattr(engine, "judged", listening(engine))

@@ -20,6 +20,8 @@ from posture.report import render
 from posture.scan import Request, Scanned
 from posture.store import MEMORY, Store, findings, open_store
 from posture.store.decisions import Deed
+from tests.commands.admitted import cluster
+from tests.generator.engines import PODS, cluster_policy, exception, kyverno, kyverno_rule
 from tests.generator.history import DAYS, FOLDER
 from tests.generator.network import network_policy
 from tests.generator.objects import (
@@ -134,11 +136,19 @@ def managed(one: Object, manager: str) -> Object:
     return one | {"metadata": one["metadata"] | {"managedFields": [entry], "creationTimestamp": moment(2)}}
 
 
+def mutating(kind: str, **spec: Any) -> Object:
+    """A policy `changes` that changes requests, or its binding."""
+    version = "admissionregistration.k8s.io/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": "changes"}, "spec": spec}
+
+
 AGREED = [
     *(guarded(name, team=f"{name}-team") for name in ("pay", "web", "lab")),
     service_account("pay", "cloud"),
     network_policy("web", "closed", podSelector={}, policyTypes=["Ingress"]),
     *discovery(("things", "example.com", True)),
+    *kyverno("--enablePolicyException=true", "--exceptionNamespace=web"),
+    cluster_policy("silent", kyverno_rule("code", {"foreach": [{"list": "request.object.spec.containers"}]})),
 ]
 DRIFT = {
     "acknowledged": grant("acknowledged", rule("get", "secrets")),
@@ -163,6 +173,13 @@ DRIFT = {
             policyTypes=["Ingress"],
             ingress=[{"from": [{"namespaceSelector": {}}]}],
         ),
+        exception("silent", "web", [("silent", ["code"])], {"namespaces": ["pay"]}),
+        mutating(
+            "MutatingAdmissionPolicy",
+            matchConstraints={"resourceRules": [PODS]},
+            mutations=[{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}],
+        ),
+        mutating("MutatingAdmissionPolicyBinding", policyName="changes"),
     ],
 }
 """What was granted after the approval, by what becomes of it."""
@@ -204,6 +221,11 @@ def of_everything(folder: Path) -> Iterator[Document]:
     with open_store(MEMORY) as store:
         happened(store, config)
         yield document(store, config)
+        yield document(store)
+    piled = [exception(f"e{n}", "exceptions", [("levels", ["baseline"])], {"namespaces": ["exceptions"], "names": [f"a{n}-*"]})
+             for n in range(6)]  # fmt: skip
+    with open_store(MEMORY) as store:
+        scan(store, Given([*cluster(), *piled]), 1)
         yield document(store)
 
 

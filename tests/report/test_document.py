@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from posture import model
+from posture.admission.register import State
 from posture.network.balance import Verdict
 from posture.network.policies import DIRECTIONS
 from posture.resources import schema as shipped
@@ -37,7 +38,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
 @pytest.fixture(scope="module")
 def one(documents: list[Document]) -> Document:
     """The report in which everything occurs."""
-    return documents[-3]
+    return documents[-4]
 
 
 def test_all_reports_keep_to_the_schema(documents: list[Document]) -> None:
@@ -150,6 +151,8 @@ def test_its_words_are_the_models() -> None:
         "decision.action": set(get_args(model.Action.__value__)) - {"assigned"},  # it is no decision about a finding
         "gap.reason": set(get_args(model.GapReason.__value__)),
         "balance.verdict": set(get_args(Verdict.__value__)),
+        "exception.state": set(get_args(State.__value__)),
+        "exception.also": {"expired but active", "self-exemptable"},
         "cause.what": {"created", "changed", "deleted", "server version"},
     }
 

@@ -1,4 +1,8 @@
-"""Pod Security Admission: one policy for the cluster, whose level and version each namespace's labels set.
+"""Pod Security Admission: what it asks of each namespace, whose labels set the level and the version.
+
+It is one policy of the level. Since versions are not ordered by strictness, a namespace that asks for another version
+than the defaults may ask less of some pods and more of others: for less its label is an exemption, for more a policy
+of its own, so that taking the label away is told of the label.
 
 Source: k8s.io/pod-security-admission v0.36.3, admission/admission.go and api/helpers.go; kubernetes v1.36.3,
 plugin/pkg/admission/security/podsecurity. Its defaults and exemptions are in a file of the API server that no API
@@ -12,7 +16,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -201,7 +205,7 @@ LEVEL, PIN = 0, 1
 
 
 class _Asks(NamedTuple):
-    """A level in a version; in several where nobody knows in which."""
+    """A level in a version; in each of several, or where there is a doubt, in one of them."""
 
     level: Level
     versions: tuple[int, ...]
@@ -209,26 +213,40 @@ class _Asks(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Rule:
-    """The policy as the engine has it. `named` are the numbers of the exemptions in the file, by field and name."""
+    """A policy as the engine has it. `named` are the numbers of the exemptions in the file, by field and name.
+
+    `pins` is whether it is that of the version: what a namespace's own asks beyond that of the defaults.
+    """
 
     defaults: _Asks
     server: _Server
     doubt: str
     named: Mapping[tuple[str, Any], int]
     everywhere: frozenset[int]
+    pins: bool = False
 
     def asks(self, labels: Mapping[str, Any], without: frozenset[int] = NONE) -> _Asks:
-        """What is asked of a namespace with these labels, or without some of them."""
+        """What is asked of a namespace with these labels, or without some of them: an exemption only takes out, so that
+        without its version a namespace asks what that asks, too.
+        """
         level, versions = self.defaults
         if ENFORCE in labels and LEVEL not in without:
             level = _level(labels[ENFORCE])
-        if VERSION in labels and PIN not in without:
-            versions = (_step(_version(labels[VERSION]), self.server.version),)
+        if VERSION in labels:
+            pinned = _step(_version(labels[VERSION]), self.server.version)
+            versions = (*versions, pinned) if PIN in without else (pinned,)
         return _Asks(level, versions)
+
+    def tightens(self, labels: Mapping[str, Any]) -> bool:
+        """Whether the version asks more of some pod than the defaults'; not told where nobody knows these."""
+        if self.doubt or VERSION not in labels:
+            return False
+        level, (pinned,) = self.asks(labels)
+        return _less(level, self.defaults.versions[0], pinned)
 
     def loosening(self, labels: Mapping[str, Any]) -> frozenset[int]:
         """The labels that make it less than the defaults; not told where nobody knows these."""
-        if self.doubt or (ENFORCE not in labels and VERSION not in labels):
+        if self.pins or self.doubt or (ENFORCE not in labels and VERSION not in labels):
             return NONE
         asked, (default, versions) = self.asks(labels), self.defaults
         lower = _LEVELS.index(asked.level) < _LEVELS.index(default)
@@ -259,7 +277,7 @@ def _less(level: Level, version: int, than: int) -> bool:
 
 
 def policies(snapshot: Snapshot) -> Iterable[Policy]:
-    """The one policy, also where no namespace asks for anything."""
+    """That of the level, also where no namespace asks for anything, then that of the version."""
     known = _known(snapshot)
     server, declared = known.server, known.declared or _Declared()
     exemptions = [
@@ -275,12 +293,16 @@ def policies(snapshot: Snapshot) -> Iterable[Policy]:
     else:
         defaults = _Asks(declared.level, (_step(declared.version, server.version),))
     some = 0 < server.disabled < server.seen
-    yield Policy(
-        NAME, Through("Label", "", ENFORCE), (), _Rule(defaults, server, known.doubt, named, everywhere),
-        (*defaults, server.version, server.relaxed, known.doubt),
+    rule, content = _Rule(defaults, server, known.doubt, named, everywhere), (*defaults, server.version, server.relaxed)
+    made = Policy(
+        NAME, Through("Label", "", ENFORCE), (), rule, (*content, known.doubt),
         denies=some or not server.disabled, up=None if some else True, open=some, why=_off(server),
         exemptions=tuple(exemptions), users=bool(declared.usernames), local=True, names=False,
     )  # fmt: skip
+    yield made
+    if not server.disabled and not known.doubt:
+        yield replace(made, through=Through("Label", "", VERSION), rule=replace(rule, pins=True),
+                      content=("version", *content), rows={})  # fmt: skip
 
 
 def _off(server: _Server) -> str:
@@ -308,6 +330,8 @@ def variant(policy: Policy, space: Space) -> Variant | None:
         numbers |= {rule.named[_NAMESPACES, space.name]}
     if rule.doubt and ENFORCE not in space.labels:
         return Variant(None, numbers, rule.doubt)
+    if rule.pins and not rule.tightens(space.labels):
+        return None
     asked, own = rule.asks(space.labels), rule.loosening(space.labels)
     if own:
         return Variant(_mark(rule.asks(space.labels, own)), numbers | own, within=_mark(asked))
@@ -376,7 +400,10 @@ def _judged(asked: Asked, memo: _Memo) -> Verdict:
     loosening = rule.loosening(labels)
 
     def told(counted: frozenset[int]) -> Verdict:
-        return _told(pod, rule.asks(labels, loosening - counted), rule, memo)
+        asks = rule.asks(labels, loosening - counted)
+        if rule.pins and _told(pod, asks._replace(versions=rule.defaults.versions), rule, memo).refuses:
+            return ADMITS
+        return _told(pod, asks, rule, memo)
 
     own, bare = loosening & asked.exemptions, told(NONE)
     found = told(own) if own else bare
@@ -393,9 +420,9 @@ def _judged(asked: Asked, memo: _Memo) -> Verdict:
 
 def _told(pod: Object, asks: _Asks, rule: _Rule, memo: _Memo) -> Verdict:
     found = {_violates(pod, asks.level, version, rule.server.relaxed, memo) for version in asks.versions}
-    if len(found) > 1:
+    if rule.doubt and len(found) > 1:
         return Verdict(None, rule.doubt)
-    return REFUSES if found == {True} else ADMITS
+    return REFUSES if True in found else ADMITS
 
 
 def _violates(pod: Object, level: Level, version: int, relaxed: bool, memo: _Memo) -> bool:

@@ -1,4 +1,8 @@
-"""ValidatingAdmissionPolicy: what each policy refuses through each of its bindings, and who is taken out of it."""
+"""ValidatingAdmissionPolicy: what each policy refuses through each of its bindings, and who is taken out of it.
+
+Kyverno makes some of its own policies; Gatekeeper makes one of a template, and a binding of each constraint. While what
+it was made of is there, that is what one edits: both are one policy to whoever counts.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from posture.admission.cel import Missing, about_user
 from posture.admission.engines.bound import Bound, Params, judged, metadata
 from posture.admission.pods import mapping, mappings
 from posture.admission.policy import ANY, Exemption, Policy, Space, Variant
-from posture.kinds import ADMISSION, CONSTRAINTS, KYVERNO, KYVERNO_CEL, kind_of, manifest
+from posture.kinds import ADMISSION, CONSTRAINTS, KINDS, KYVERNO, KYVERNO_CEL, called, kind_of, manifest
 from posture.model import Changed, Content, Gap, Key, Snapshot, Through
 
 __all__ = ["NAME", "READS", "gaps", "judged", "policies", "strays", "variant"]
@@ -24,9 +28,12 @@ POLICIES = f"validatingadmissionpolicies.{ADMISSION}"
 BINDINGS = f"validatingadmissionpolicybindings.{ADMISSION}"
 PARAMETERS = f"*.{CONSTRAINTS}"
 """The only parameters that are read: those of the policies that Gatekeeper makes."""
-READS: tuple[str, ...] = (POLICIES, BINDINGS, PARAMETERS)
 _PARENTS = frozenset({KYVERNO, KYVERNO_CEL, CONSTRAINTS, "templates.gatekeeper.sh"})
 """The groups of what makes policies out of itself."""
+_TEMPLATES = "constrainttemplates.templates.gatekeeper.sh"
+READS: tuple[str, ...] = (
+    POLICIES, BINDINGS, *(kind.name for kind in KINDS if kind.group in _PARENTS and not kind.namespaced)
+)  # fmt: skip
 
 type Parameters = Callable[[str, str], Params]
 """By apiVersion and kind."""
@@ -79,8 +86,9 @@ def policies(snapshot: Snapshot, parameters: Parameters | None = None) -> Iterat
     count = Counter(one.key for one in found)
     for one in found:
         conditions, validations = one.programs()
+        keys = _keys(snapshot, one, count[one.key] == 1)
         yield Policy(
-            NAME, through(one.key if count[one.key] == 1 else one.binding), _keys(one, count[one.key] == 1), one,
+            NAME, through(keys[0]), keys, one,
             content=_content(one), denies=one.denies, why=_warned(snapshot, one),
             exemptions=tuple(_exemptions(snapshot, one)), users=about_user(conditions) or about_user(validations),
             names=one.names,
@@ -89,15 +97,26 @@ def policies(snapshot: Snapshot, parameters: Parameters | None = None) -> Iterat
 
 def through(key: Key, path: str = "") -> Through:
     """What one edits, and where in it."""
-    kind = "ValidatingAdmissionPolicy" if key.resource == POLICIES else "ValidatingAdmissionPolicyBinding"
-    return Through(kind, "", f"{key.name}/{path}" if path else key.name)
+    _, kind, name = called(key)
+    return Through(kind, key.namespace, f"{name}/{path}" if path else name)
 
 
-def _keys(one: Bound, alone: bool) -> tuple[Key, ...]:
+def _keys(snapshot: Snapshot, one: Bound, alone: bool) -> tuple[Key, ...]:
+    """First what one edits: what it was made of, the policy, or the binding where the policy has several."""
     own = (one.key, one.binding) if alone else (one.binding, one.key)
     made = (one.parent,) if one.parent else ()
     found = one.parameters(None) if one.reference and one.params.resource else []
-    return *own, *made, *(Key(one.params.resource, "", f"{given['kind']}/{metadata(given)['name']}") for given in found)
+    given = (Key(one.params.resource, "", f"{each['kind']}/{metadata(each)['name']}") for each in found)
+    origin = _origin(snapshot, one)
+    return tuple(dict.fromkeys((*([origin] if origin else []), *own, *made, *given)))
+
+
+def _origin(snapshot: Snapshot, one: Bound) -> Key | None:
+    """The policy of another engine that it was made of, if that is there: of a template, the constraint."""
+    found = one.parent
+    if found is not None and found.resource == _TEMPLATES:
+        found = Key(PARAMETERS, "", f"{mapping(one.spec.get('paramKind')).get('kind')}/{one.reference.get('name')}")
+    return found if found is not None and snapshot.get(found) is not None else None
 
 
 def _content(one: Bound) -> Hashable:
