@@ -231,8 +231,9 @@ class Gains:
     def _policies(self, found: dict[Through, _Found]) -> None:
         """Policies that fail open or for which nothing answers, and what changes requests, and did not."""
         before = {policy.through: policy for policy in self.baseline.policies}
+        same = {(policy.engine, policy.content): policy for policy in self.baseline.policies}
         for policy in self.live.policies:
-            old = before.get(policy.through)
+            old = before.get(policy.through) or same.get((policy.engine, policy.content))
             units = [unit for unit in states(policy) if unit not in [*states(old)]]
             unsure = next((one for one in (policy, old) if one and one.denies and one.up is None), None)
             if unsure and old and (policy.up is None) != (old.up is None):
@@ -255,7 +256,7 @@ def states(policy: Policy | None) -> Iterator[Unit]:
     if policy is None:
         return
     if policy.engine == "mutating" or (policy.opaque and not policy.denies and policy.opaque.startswith("mutates")):
-        yield {"mutation": own(policy), "content": str(policy.content)}
+        yield {"mutation": policy.engine, "content": str(policy.content)}
     elif policy.denies:
         if policy.open:
             yield {"policy": "fails open"}

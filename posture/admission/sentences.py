@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from posture.model import Change, Check, Through, Unit
 from posture.text import count, listed
 
+from .enforcement import OF_PODS
 from .evaluate import Admission, namespace_of
 from .gaps import named_through
 from .register import entry_of
@@ -38,6 +39,13 @@ PHRASES = {
     "pods/exec": "commands in containers",
     "serviceaccounts/token": "tokens of ServiceAccounts",
     "services/external-ips": "Services with external IPs",
+    "runAsUser/until-1.34": "pods that run as root in a user namespace",
+    "runAsNonRoot/until-1.34": "pods that may run as root in a user namespace",
+    "seLinuxOptions/until-1.30": "pods with the SELinux type of container engines",
+    "sysctls/until-1.31": "pods with sysctls that are safe since 1.32",
+    "sysctls/until-1.28": "pods with sysctls that are safe since 1.29",
+    "sysctls/until-1.26": "pods with sysctls that are safe since 1.27",
+    "windows/until-1.24": "Windows pods",
 }
 """The violations of each control, the gravest first."""
 _ORDER = {control: number for number, control in enumerate(dict.fromkeys((*PHRASES, *CONTROLS)))}
@@ -96,7 +104,7 @@ def _admitted(name: str, units: Iterable[Unit], *, loosened: bool) -> Iterator[s
 def _more(controls: Sequence[str]) -> Iterator[str]:
     """How many controls are not named."""
     if controls:
-        of_pods = not any("/" in one for one in controls)
+        of_pods = all(OF_PODS >> CONTROLS[one][0] & 1 for one in controls)
         yield f"{count(len(controls), 'more kind')} of pods" if of_pods else f"{len(controls)} more"
 
 

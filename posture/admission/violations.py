@@ -5,6 +5,11 @@ policies tell apart. All else in them is what restricted wants, and what common 
 probes, a read-only root, an image by its digest), so that little but the violation can be the reason of a refusal: a
 policy that refuses the request without its violation (`harmless`) too says nothing about it.
 
+What only older versions of the standards forbid is a control of its own, `sysctls/until-1.31`: to no longer ask for it
+is a loosening, to admit it is none where the newest version is enforced in full. Windows pods may not say what 1.24
+wants of every pod, whatever they ask for: they are one control. procMount until 1.34 is the request of
+procMount_restricted.
+
 Source: controls.py; what a server stores: kubernetes v1.36.3, pkg/apis/core/validation. By it no ephemeral container
 has ports, probes or hooks; a privileged one may escalate; an unmasked /proc needs a user namespace (which baseline
 allows since 1.35, so that `procMount` has no violation of its own); what is a host process on Windows is one in all of
@@ -17,12 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 from posture.kinds import RBAC
 
-from .controls import APPARMOR, BASELINE, PRIVILEGED, RESTRICTED
+from .controls import APPARMOR, BASELINE, PRIVILEGED, RESTRICTED, SYSCTLS, SYSCTLS_27, SYSCTLS_29, SYSCTLS_32
 from .pods import CONTAINERS
 from .policy import Space
 from .requests import NAME_LABEL, NAMESPACES, PODS, Object, Operation, Request, Resource, pod_creation
@@ -90,7 +95,10 @@ class _Field(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """Fields that violate a control together. `label` says so after the control's name."""
+    """Fields that violate a control together. `label` says so after the control's name.
+
+    `harmless` are fields that the request without the violation has as well, beside what is in every pod.
+    """
 
     control: str
     label: str
@@ -98,6 +106,7 @@ class _Row(NamedTuple):
     kinds: tuple[str, ...] = CONTAINERS
     implies: tuple[str, ...] = ()
     annotations: Mapping[str, str] = {}
+    harmless: tuple[_Field, ...] = ()
 
 
 def _row(control: str, path: str, value: Any, *beside: tuple[str, Any], label: str = "", **more: Any) -> _Row:
@@ -129,6 +138,8 @@ _SOURCES: Mapping[str, Any] = {
     "storageos": {"volumeName": "v"}, "vsphereVolume": {"volumePath": "v"},
 }  # fmt: skip
 """The sources of volumes that restricted forbids and baseline does not."""
+_USERNS = (("hostUsers", False),)
+_OWN_USERS = (_Field("hostUsers", False),)
 _HOST_PATHS = ("/", "/var/log", "/run/containerd/containerd.sock")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe", "lifecycle.postStart", "lifecycle.preStop")
 
@@ -152,11 +163,30 @@ def _of_probes() -> Iterator[_Row]:
                 yield _row("hostProbesAndHostLifecycle", f"*.{field}", value, *beside, label=label, kinds=(kind,))
 
 
-def _inherited(control: str, field: str, good: Any) -> Iterator[_Row]:
+def _inherited(control: str, field: str, good: Any, *beside: tuple[str, Any], **more: Any) -> Iterator[_Row]:
     """One kind of container says nothing, and there is nothing to inherit."""
     for kind in CONTAINERS:
-        beside = ((f"{_AT}.{field}", None), (f"containers.{_AT}.{field}", good))
-        yield _row(control, f"*.{_AT}.{field}", None, *beside, kinds=(kind,))
+        fields = (*beside, (f"{_AT}.{field}", None), (f"containers.{_AT}.{field}", good))
+        yield _row(control, f"*.{_AT}.{field}", None, *fields, kinds=(kind,), **more)
+
+
+def _sysctls(control: str, *names: str) -> Iterator[_Row]:
+    for name in names:
+        yield _row(control, f"{_AT}.sysctls", [{"name": name, "value": "1"}], label=f"{_AT}.sysctls.name={name}")
+
+
+def _until(before: tuple[str, ...], after: tuple[str, ...]) -> tuple[str, ...]:
+    """The sysctls that a version allows and the one before it does not."""
+    return tuple(name for name in after if name not in before)
+
+
+def _windows() -> _Row:
+    """The settings of security that only pods for Linux may have are not there."""
+    gone = [(f"containers.{_AT}.{field}", None)
+            for field in ("readOnlyRootFilesystem", "allowPrivilegeEscalation", "capabilities")]  # fmt: skip
+    without = (*gone, (f"{_AT}.seccompProfile", None))
+    return _row("windows/until-1.24", "os.name", "windows", *without, kinds=("containers",),
+                harmless=(_Field(*gone[0]),))  # fmt: skip
 
 
 def _host_processes() -> Iterator[_Row]:
@@ -183,19 +213,27 @@ _ROWS: tuple[_Row, ...] = (
       for field, value in (("type", "spc_t"), ("user", "system_u"), ("role", "system_r"))),
     _row("seccompProfile_baseline", f"+.{_AT}.seccompProfile", {"type": "Unconfined"},
          label=f"+.{_AT}.seccompProfile.type=Unconfined"),
-    *(_row("sysctls", f"{_AT}.sysctls", [{"name": name, "value": "1"}], label=f"{_AT}.sysctls.name={name}")
-      for name in ("kernel.msgmax", "kernel.shmmax", "net.core.somaxconn", "net.ipv4.ip_forward", "fs.mqueue.msg_max")),
+    *_sysctls("sysctls", "kernel.msgmax", "kernel.shmmax", "net.core.somaxconn", "net.ipv4.ip_forward",
+              "fs.mqueue.msg_max"),
     *_host_processes(),
     *(_row("allowPrivilegeEscalation", f"*.{_AT}.allowPrivilegeEscalation", value) for value in (True, None)),
     _row("capabilities_restricted", f"{_CAPABILITIES}.add", ["CHOWN"], label=f"{_CAPABILITIES}.add=CHOWN"),
     _row("capabilities_restricted", f"{_CAPABILITIES}.drop", ["NET_RAW"], label=f"{_CAPABILITIES}.drop=NET_RAW"),
     _row("capabilities_restricted", _CAPABILITIES, None),
-    _row("procMount_restricted", f"*.{_AT}.procMount", "Unmasked", ("hostUsers", False)),
+    _row("procMount_restricted", f"*.{_AT}.procMount", "Unmasked", *_USERNS, harmless=_OWN_USERS),
     *(_volume("restrictedVolumes", source, value) for source, value in _SOURCES.items()),
     _row("runAsNonRoot", f"+.{_AT}.runAsNonRoot", False),
     *_inherited("runAsNonRoot", "runAsNonRoot", True),
     _row("runAsUser", f"+.{_AT}.runAsUser", 0),
     *_inherited("seccompProfile_restricted", "seccompProfile", {"type": "RuntimeDefault"}),
+    _windows(),
+    *_sysctls("sysctls/until-1.26", *_until(SYSCTLS, SYSCTLS_27)),
+    *_sysctls("sysctls/until-1.28", *_until(SYSCTLS_27, SYSCTLS_29)),
+    _row("seLinuxOptions/until-1.30", f"+.{_AT}.seLinuxOptions.type", "container_engine_t"),
+    *_sysctls("sysctls/until-1.31", *_until(SYSCTLS_29, SYSCTLS_32)),
+    _row("runAsNonRoot/until-1.34", f"+.{_AT}.runAsNonRoot", False, *_USERNS, harmless=_OWN_USERS),
+    *_inherited("runAsNonRoot/until-1.34", "runAsNonRoot", True, *_USERNS, harmless=_OWN_USERS),
+    _row("runAsUser/until-1.34", f"+.{_AT}.runAsUser", 0, *_USERNS, harmless=_OWN_USERS),
 )  # fmt: skip
 
 
@@ -286,15 +324,18 @@ def _of_pod(identity: str, row: _Row, place: tuple[str, str, str], harmless: Vio
     )  # fmt: skip
 
 
-_HARMLESS = {kind: _of_pod(f"pods:{kind}", _Row("", "", ()), (kind, "", ""), None) for kind in CONTAINERS}
+def _harmless(kind: str, fields: tuple[_Field, ...]) -> Violation:
+    told = "".join(f",{field.path}={'unset' if field.value is None else str(field.value).lower()}" for field in fields)
+    return _of_pod(f"pods:{kind}{told}", _Row("", "", fields), (kind, "", ""), None)
 
 
 def _of_pods() -> Iterator[Violation]:
+    known = cache(_harmless)
     for row in _ROWS:
         for place in _places(row):
             kind, sign, text = place
             label = row.label.replace(sign, text, 1) if sign else row.label
-            yield _of_pod(f"{row.control}:{label}", row, place, _HARMLESS[kind])
+            yield _of_pod(f"{row.control}:{label}", row, place, known(kind, row.harmless))
 
 
 # Other kinds: what leads to more ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -23,8 +24,11 @@ from tests.controlplane.controlplane import ControlPlane
 from tests.generator.objects import Object, namespace, service_account
 
 PAY = Space.of("pay", {"labels": {"team": "pay"}})
-OF_PODS = [one for one in VIOLATIONS if one.resource == PODS and one.operation != "CONNECT"]
-OF_OTHERS = [one for one in VIOLATIONS if one not in OF_PODS]
+POD_REQUESTS = [one for one in VIOLATIONS if one.resource == PODS and one.operation != "CONNECT"]
+OF_PODS = [one for one in POD_REQUESTS if "/until-" not in one.control]
+OF_OLDER = [one for one in POD_REQUESTS if "/until-" in one.control]
+"""What only older versions forbid."""
+OF_OTHERS = [one for one in VIOLATIONS if one not in POD_REQUESTS]
 OVERRIDING = {one.overrides: one.id for one in CONTROLS if one.overrides}
 LEVELS = {one.id: one.level for one in CONTROLS}
 SECONDS = 30.0
@@ -52,7 +56,53 @@ def test_a_pod_violates_its_control_and_what_that_implies(one: Violation) -> Non
     assert {found.control for found in violations(pod, own)} == expected
 
 
-@pytest.mark.parametrize("one", OF_PODS, ids=named)
+NEWEST = max(variant.since for control in CONTROLS for variant in control.variants)
+OLDER = {
+    "windows": ("allowPrivilegeEscalation", "capabilities_restricted", "seccompProfile_restricted"),
+    **{name: (name,) for name in ("runAsNonRoot", "runAsUser", "seLinuxOptions", "sysctls")},
+}
+"""The controls that refuse what is relaxed."""
+
+
+def last(one: Violation) -> int:
+    """The last version that refuses a test request."""
+    return int(one.control.rpartition("/until-1.")[2])
+
+
+def since(control: str) -> int:
+    return next(found.variants[0].since for found in CONTROLS if found.id == control)
+
+
+def refusing(one: Violation, level: Level, version: int) -> list[str]:
+    """The controls by which a level in a version refuses what a later version relaxes."""
+    asked = [control for control in OLDER[one.control.partition("/")[0]] if level in (RESTRICTED, LEVELS[control])]
+    return sorted(control for control in asked if since(control) <= version <= last(one))
+
+
+@pytest.mark.parametrize("one", OF_OLDER, ids=named)
+def test_what_a_version_relaxed_violates_its_control_in_the_versions_before(one: Violation) -> None:
+    """In all of these since there is the control, at its level, and nothing in any other version."""
+    pod = one.request(PAY).object or {}
+    for level in (BASELINE, RESTRICTED):
+        for version in (*range(NEWEST + 2), LATEST):
+            found = sorted(violation.control for violation in violations(pod, level, version))
+            assert found == refusing(one, level, version), (level, version)
+
+
+def test_every_relaxation_has_a_test_request() -> None:
+    """Of all the controls: those that a newer version of a control allows, or no longer asks of every pod."""
+    relaxed = {(control.id, newer.since - 1) for control in CONTROLS
+               for older, newer in pairwise(control.variants) if older.rule is newer.rule}  # fmt: skip
+    known = {(control, last(one)) for one in OF_OLDER for control in OLDER[one.control.partition("/")[0]]}
+    assert relaxed - known == {("procMount", 34)}  # the request of procMount_restricted
+    (unmasked, *_) = (one.request(PAY).object or {} for one in OF_PODS if one.control == "procMount_restricted")
+    assert [[found.control for found in violations(unmasked, BASELINE, version)] for version in (34, 35)] == [
+        ["procMount"], []
+    ]  # fmt: skip
+    assert known <= relaxed
+
+
+@pytest.mark.parametrize("one", POD_REQUESTS, ids=named)
 def test_without_its_violation_a_pod_violates_nothing_in_any_version(one: Violation) -> None:
     """Neither what is asked for instead, nor the pod that an ephemeral container is added to."""
     assert one.harmless is not None
@@ -64,8 +114,8 @@ def test_without_its_violation_a_pod_violates_nothing_in_any_version(one: Violat
 
 def test_what_only_an_ephemeral_container_violates_was_not_there_before() -> None:
     """It is the update that brings it, and nothing else changes."""
-    updates = [one for one in OF_PODS if one.operation == "UPDATE"]
-    assert len(updates) == sum("ephemeralContainers." in one.id for one in OF_PODS) > 15
+    updates = [one for one in POD_REQUESTS if one.operation == "UPDATE"]
+    assert len(updates) == sum("ephemeralContainers." in one.id for one in POD_REQUESTS) > 15
     for one in updates:
         request = one.request(PAY)
         assert request.object is not None
@@ -221,14 +271,24 @@ def test_a_control_that_forgets_a_place_is_noticed(place: Place) -> None:
 FREE, STRICT = Policy(9, "privileged", "latest"), Policy(9, "restricted", "latest")
 
 
+def pinned(version: int) -> Policy:
+    return Policy(9, "restricted", f"v1.{version}")
+
+
+PINNED = [pinned(version) for version in sorted({last(one) + step for one in OF_OLDER for step in (0, 1)})]
+
+
 @pytest.fixture(scope="module")
 def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
-    """A server with a namespace that enforces nothing, and one that enforces restricted."""
-    for policy in (FREE, STRICT):
-        control_plane.request("POST", "/api/v1/namespaces", namespace(policy.name, **{ENFORCE: policy.level}))
+    """A server with a namespace that enforces nothing, and some that enforce restricted, in the newest version and in
+    older ones.
+    """
+    for policy in (FREE, STRICT, *PINNED):
+        labels = {ENFORCE: policy.level, f"{ENFORCE}-version": policy.version}
+        control_plane.request("POST", "/api/v1/namespaces", namespace(policy.name, **labels))
         control_plane.apply([service_account(policy.name, "default")])
     yield control_plane
-    for policy in (FREE, STRICT):
+    for policy in (FREE, STRICT, *PINNED):
         control_plane.request("DELETE", policy.path)
 
 
@@ -259,7 +319,23 @@ def test_the_server_takes_a_test_request_and_restricted_refuses_it(
 
 
 @pytest.mark.parametrize(
-    "one", {one.harmless.id: one.harmless for one in OF_PODS if one.harmless}.values(), ids=named
+    ("number", "one"), [*enumerate(OF_OLDER, len(OF_PODS))], ids=[one.id for one in OF_OLDER]
+)  # fmt: skip
+def test_the_server_refuses_in_an_older_version_what_it_takes_in_newer_ones(
+    plane: ControlPlane, number: int, one: Violation
+) -> None:
+    """The last version that refuses it names the controls that are expected; the next one and the newest take it."""
+    before = pinned(last(one))
+    for policy in (pinned(last(one) + 1), STRICT):
+        request = one.request(Space.of(policy.name, {}))
+        assert comparable(sent(plane, request, policy, number)) == comparable({**(request.object or {})})
+    with refusal() as said:
+        sent(plane, one.request(Space.of(before.name, {})), before, number)
+    assert reasons("".join(said), before) == sorted(REASONS[name] for name in refusing(one, RESTRICTED, last(one)))
+
+
+@pytest.mark.parametrize(
+    "one", {one.harmless.id: one.harmless for one in POD_REQUESTS if one.harmless}.values(), ids=named
 )  # fmt: skip
 def test_restricted_takes_a_pod_without_violation(plane: ControlPlane, one: Violation) -> None:
     """So what refuses a test request refuses its violation."""
@@ -364,6 +440,7 @@ def within(condition: Callable[[], bool]) -> bool:
 
 def test_how_many_there_are(record_property: Callable[[str, object], None]) -> None:
     """Enough for every field; a figure to compare with."""
-    of_pods, others = len(OF_PODS), len(OF_OTHERS)
+    of_pods, older, others = len(OF_PODS), len(OF_OLDER), len(OF_OTHERS)
     assert of_pods > 100
-    record_property(FIGURE, f"test requests: {of_pods} of pods, {others} of other kinds, {len(NUMBERS)} controls")
+    text = f"{of_pods} of pods, {older} of what older versions forbid, {others} of other kinds"
+    record_property(FIGURE, f"test requests: {text}, {len(NUMBERS)} controls")

@@ -222,7 +222,8 @@ def of_everything(folder: Path) -> Iterator[Document]:
         happened(store, config)
         yield document(store, config)
         yield document(store)
-    piled = [exception(f"e{n}", "exceptions", [("levels", ["baseline"])], {"namespaces": ["exceptions"], "names": [f"a{n}-*"]})
+    rule = [("levels", ["baseline"])]
+    piled = [exception(f"e{n}", "exceptions", rule, {"namespaces": ["exceptions"], "names": [f"a{n}-*"]})
              for n in range(6)]  # fmt: skip
     with open_store(MEMORY) as store:
         scan(store, Given([*cluster(), *piled]), 1)

@@ -16,7 +16,20 @@ from posture.admission.register import State
 from posture.network.balance import Verdict
 from posture.network.policies import DIRECTIONS
 from posture.resources import schema as shipped
-from tests.report.documents import Document, of_everything, of_nothing, of_random_clusters, of_the_demo
+from posture.store import MEMORY, open_store
+from tests.commands.admitted import workload
+from tests.generator.engines import cluster_policy, kyverno_rule, pod_security
+from tests.generator.objects import namespace
+from tests.generator.source import Given
+from tests.report.documents import (
+    Document,
+    document,
+    of_everything,
+    of_nothing,
+    of_random_clusters,
+    of_the_demo,
+    scan,
+)
 
 ROOT = Path(__file__).parents[2]
 SCHEMA: Any = shipped("posture.report", "report.schema.json")
@@ -152,7 +165,6 @@ def test_its_words_are_the_models() -> None:
         "gap.reason": set(get_args(model.GapReason.__value__)),
         "balance.verdict": set(get_args(Verdict.__value__)),
         "exception.state": set(get_args(State.__value__)),
-        "exception.also": {"expired but active", "self-exemptable"},
         "cause.what": {"created", "changed", "deleted", "server version"},
     }
 
@@ -167,6 +179,22 @@ def test_the_documentation_names_it() -> None:
         sort, _, key = name.partition(".")
         if sort in ("group", "finding", "gap") and "." not in key:
             assert f"`{key}" in section, name
+
+
+def test_what_is_excepted_is_bounded() -> None:
+    """An exception that is open in many namespaces and serves many workloads: the first 20 of each, and how many."""
+    places = [f"n{number:02}" for number in range(30)]
+    excluding = kyverno_rule("baseline", pod_security("baseline"), [{"namespaces": ["n*"]}])
+    with open_store(MEMORY) as store:
+        scan(store, Given([cluster_policy("p", excluding), *map(namespace, places),
+                           *(workload(place, "agent", privileged=True) for place in places)]), 1)  # fmt: skip
+        made = document(store)
+
+    assert errors(made) == []
+    (one,) = made["exceptions"]
+    (opened,) = one["opens"]
+    assert (opened["namespaces"], opened["count"], one["opensIn"]) == (places[:20], 30, 30)
+    assert (one["serves"][-1], len(one["serves"]), one["servesCount"]) == ("workload:n19/agent[Deployment]", 20, 30)
 
 
 # Strict: one thing too many or too few is an error ------------------------------------------------------------------

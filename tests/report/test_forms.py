@@ -17,6 +17,7 @@ from posture.report import Report, formats, render
 from posture.report.csv import cell
 from posture.report.markdown import escape
 from posture.store import MEMORY, findings, open_store
+from tests.commands.admitted import cluster, excepted
 from tests.generator.objects import account, binding, group, guarded, role, rule
 from tests.generator.source import Given
 from tests.report.documents import approve, decide, scan
@@ -114,6 +115,24 @@ def test_markdown_of_nothing() -> None:
         f"# posture\n\nprod: 1 object, baseline of 2026-10-01 by dana, 0 standing\n\n{said}.\n"
     )
     assert f"{said}, as far as it could be read.\n\n## Not read\n" in render(report(drifted=False), "markdown")
+
+
+def test_markdown_of_exceptions() -> None:
+    """How many are in which state; those that nobody uses by owner, the oldest first; names are no markup."""
+    with open_store(MEMORY) as store:
+        odd = excepted("od_d*", "exceptions", "2026-10-01T00:00:00Z", owner="web-team")
+        scan(store, Given([*cluster(), odd]), 20)
+        text = render(built(store, Inputs(Config()), ["local"]), "markdown")
+
+    section = text.partition("## Exceptions\n\n")[2].partition("\n## ")[0]
+    assert "4 unused" in section.partition("\n")[0]
+    assert "1 expired but active" in section.partition("\n")[0]
+    owned = section.partition("- 2 of web-team\n")[2].splitlines()
+    assert [line.partition(" ")[2].partition(" ")[2].partition("` ")[2] for line in owned[:2]] == [
+        "(49d ago) PolicyException exceptions/late excludes Pod in web",
+        "(19d ago) PolicyException exceptions/od\\_d\\* excludes Pod in exceptions",
+    ]
+    assert "agents" not in section
 
 
 def test_markdown_of_several_clusters() -> None:

@@ -20,6 +20,8 @@ from .webhook import CONFIGS, Webhook
 
 IGNORE = "admission.gatekeeper.sh/ignore"
 ACCOUNT = "gatekeeper-admin"
+MOST_IMAGES = 32
+"""Exempted images of one constraint that are exceptions of their own; of more than these the list is one."""
 _MISPLACED = "Gatekeeper reads excludedNamespaces only under spec.match"
 _UNREAD = "Gatekeeper reads match conditions only under matchCondition"
 _READ_ENTRY = {"excludedNamespaces", "processes"}
@@ -222,10 +224,17 @@ def own(first: int, key: Key, content: Content, match: Match, template: Template
         shape = shapes.left_out(match.labels.whole)
         numbers["labels"] = ways.add(edited.exemption("spec.match.labelSelector", what, path, labels=keys, shape=shape))
     images = {}
-    for image, places in _placed(mapping(spec.get("parameters")).get("exemptImages")).items():
+    exempted = _placed(mapping(spec.get("parameters")).get("exemptImages"))
+    if len(exempted) > MOST_IMAGES:
+        places = tuple(place for some in exempted.values() for place in some)
+        path, what = ("spec", "parameters", "exemptImages"), f"exempts {len(exempted):,} images"
+        shape = Shape(image=_image(next(iter(exempted))))
+        images[ways.add(edited.exemption("spec.parameters.exemptImages", what, path, shape=shape))] = places
+        exempted = {}
+    for image, places in exempted.items():
         paths = [("spec", "parameters", "exemptImages", place) for place in places]
         # As far as the template compares images with these, of which `*` at the end is any text.
-        shape = Shape(image=f"{image[:-1]}x" if image.endswith("*") else image)
+        shape = Shape(image=_image(image))
         where = f"spec.parameters.exemptImages/{image}"
         made = edited.exemption(where, f"exempts the images {image}", *paths, shape=shape)
         images[ways.add(made)] = places
@@ -236,6 +245,10 @@ def own(first: int, key: Key, content: Content, match: Match, template: Template
     if read is not None and (template.conditions or template.misplaced):
         numbers |= _of_template(ways, template, read)
     return Own(ways, numbers, images)
+
+
+def _image(pattern: str) -> str:
+    return f"{pattern[:-1]}x" if pattern.endswith("*") else pattern
 
 
 def _placed(value: Any) -> Mapping[str, tuple[int, ...]]:
