@@ -18,6 +18,8 @@ def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
 
 def _holds(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     key, operator, values = requirement.get("key") or "", requirement.get("operator"), requirement.get("values") or ()
+    if not isinstance(key, str) or not isinstance(values, list | tuple):
+        return False  # no server stores it where it knows what a selector is
     if operator == "In":
         return key in labels and labels[key] in values
     if operator == "NotIn":  # true where the key is absent

@@ -407,7 +407,17 @@ def test_a_command_to_copy_stays_one_command(world: World) -> None:
     assert lines
     names = {
         evil(name)
-        for name in ("binding", "everywhere", "dangling", "role", "clusterrole", "account", "policy", "above")
+        for name in (
+            "binding",
+            "everywhere",
+            "dangling",
+            "role",
+            "clusterrole",
+            "account",
+            "policy",
+            "above",
+            "excepted",
+        )
     }
     for line in lines:
         command = 'kubectl() { printf "%s\\0" "$@"; }\nkubectl delete ' + line.rpartition("kubectl delete ")[2]

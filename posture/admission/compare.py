@@ -372,7 +372,7 @@ def _notes(gains: Gains) -> Iterator[Note]:
     for (through, rest), names in sorted(lost.items()):
         what = f"label {through.name}" if through.kind == LABEL else named_through(through)
         text = f"{what} no longer refuses what {listed(list(rest), 3)} still refuses"
-        where = f" in {listed(sorted(names), 3)}" if names != [""] else ""
+        where = f" in {listed(sorted({*names}), 3)}" if {*names} != {""} else ""
         yield Note(NAME, "redundancy", place_of(min(names))[0], place_of(min(names))[1], text + where)
 
 

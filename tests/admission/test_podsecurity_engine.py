@@ -17,8 +17,13 @@ import pytest
 
 from posture import config
 from posture.admission.cel import Missing
+from posture.admission.compare import compare
+from posture.admission.controls import BASELINE, RESTRICTED, Level
+from posture.admission.controls import PRIVILEGED as FREE
 from posture.admission.engines.podsecurity import ENFORCE, LEVEL, PIN, VERSION, gaps, judged, policies, variant
+from posture.admission.evaluate import evaluate
 from posture.admission.policy import NONE, Asked, Policy, Space, Verdict
+from posture.admission.pss import LATEST, version_of, violations
 from posture.admission.requests import NAMESPACES, PODS, Request, Resource, pod_creation
 from posture.errors import FileError
 from posture.inputs import Inputs
@@ -267,12 +272,16 @@ def test_labels_that_loosen_are_exemptions(defaults: Settings | None, labels: La
     ("all kept", set(), Verdict(True)),
     ("good", {LEVEL, PIN}, Verdict(False)),
     ("sysctl", {PIN}, Verdict(True)),
-    ("sysctl", {LEVEL, PIN}, Verdict(False)),
+    ("sysctl", {LEVEL}, Verdict(False, excused=frozenset({LEVEL}))),
+    ("sysctl", set(), Verdict(True)),
+    ("sysctl", {LEVEL, PIN}, Verdict(False, excused=frozenset({LEVEL}))),
 ])  # fmt: skip
 def test_without_its_labels_a_namespace_asks_what_the_defaults_ask(
     pod: str, exemptions: set[int], expected: Verdict
 ) -> None:
-    """Each label that suffices alone took the pod out; a version may also ask more than the newest one."""
+    """Each label that suffices alone took the pod out; what a version asks more than the newest one, no exemption of
+    that version took out.
+    """
     policy = policy_of(settings=declared("restricted"))
     labels = labels_of("privileged", "v1.20")
     assert told(policy, PODS_ASKED[pod], labels, exemptions=frozenset(exemptions)) == expected
@@ -286,6 +295,127 @@ def test_labels_may_only_suffice_together() -> None:
     ask = partial(told, policy, pod, labels_of("baseline", "v1.20"))
     assert [ask(exemptions=frozenset(some)).refuses for some in ((), (LEVEL,), (PIN,))] == [True] * 3
     assert ask() == Verdict(False, excused=frozenset({LEVEL, PIN}))
+
+
+# Versions ----------------------------------------------------------------------------------------------------------
+
+
+def version_policy(*objects: Object, settings: Settings | None = None, minor: int | None = 36) -> Policy:
+    """The policy of the version."""
+    _, found = policies(cluster(*objects, settings=settings, minor=minor))
+    return found
+
+
+@pytest.mark.parametrize(("defaults", "minor", "labels", "expected"), [
+    (None, 36, labels_of("restricted", "v1.24"), {"sysctl", "user namespace"}),
+    (None, 36, labels_of("baseline", "v1.24"), {"sysctl"}),
+    (None, 36, labels_of("restricted", "v1.33"), {"user namespace"}),
+    (None, 36, labels_of("baseline", "v1.33"), set()),
+    (None, 33, labels_of("restricted", "v1.24"), {"sysctl"}),
+    (declared("restricted"), 36, labels_of(version="v1.24"), {"sysctl", "user namespace"}),
+    (declared("restricted", "v1.31"), 36, labels_of(version="v1.24"), set()),
+    (declared("restricted", "v1.24"), 36, labels_of(version="latest"), {"probe"}),
+    (declared("restricted", "v1.20"), 36, labels_of("restricted", "v1.24"), {"root", "all kept", "user namespace"}),
+    (None, 36, labels_of("restricted", "latest"), None),
+    (None, 36, labels_of("restricted", "v1.99"), None),
+    (None, 36, labels_of("restricted"), None),
+    (None, 36, labels_of("privileged", "v1.24"), None),
+    (None, 36, labels_of(version="v1.24"), None),
+    (declared("restricted", "v1.24"), 36, labels_of(), None),
+])  # fmt: skip
+def test_what_a_version_asks_beyond_that_of_the_defaults(
+    defaults: Settings | None, minor: int, labels: Labels, expected: set[str] | None
+) -> None:
+    """It is a policy of its own, and what one edits is the label; None where it asks no more of any pod."""
+    policy = version_policy(settings=defaults, minor=minor)
+    assert policy.through_in("pay") == Through("Label", "pay", VERSION)
+    assert (variant(policy, space_of("n", labels)) is None) is (expected is None)
+    assert refused(policy, labels) == (expected or set())
+
+
+@pytest.mark.parametrize("defaults", [
+    None, declared("baseline"), declared("restricted"), declared("restricted", "v1.7"), declared("restricted", "v1.24"),
+    declared("baseline", "v1.31"),
+])  # fmt: skip
+def test_both_policies_together_ask_what_the_namespace_asks(defaults: Settings | None) -> None:
+    """Each label with each: what it says, else what the defaults say; more exemptions never refuse more."""
+    both = [policy_of(settings=defaults), version_policy(settings=defaults)]
+    given = (defaults or {}).get("defaults", {})
+    for labels in SPACES.values():
+        said = labels.get(ENFORCE, given.get("enforce", "privileged"))
+        level: Level = next((one for one in (FREE, BASELINE) if one == said), RESTRICTED)
+        version = version_of(labels.get(VERSION, given.get("enforceVersion", "latest")))
+        asked = (level, LATEST if version is None else version)
+        real = {kind for kind, pod in PODS_ASKED.items() if violations(pod_creation(pod, "n").object or {}, *asked)}
+        meant = [one for one in both if variant(one, space_of("n", labels)) is not None]
+        assert {kind for one in meant for kind in refused(one, labels)} == real, labels
+        for one in meant:
+            own = exemptions_in(one, space_of("n", labels))
+            some = [frozenset(chosen) for chosen in (NONE, *({number} for number in own), own)]
+            found = {chosen: refused(one, labels, exemptions=chosen) for chosen in some}
+            assert all(found[more] <= found[less] for less in some for more in some if less <= more), labels
+
+
+def test_a_version_exempts_whom_the_file_exempts() -> None:
+    """Its policy has the same exemptions."""
+    policy, labels = version_policy(settings=EXEMPT), labels_of("restricted", "v1.24")
+    found = told(policy, PODS_ASKED["sysctl"], labels, name="other", user="alice")
+    assert [policy.exemptions[number].through.name for number in found.excused] == ["exemptions.usernames/alice"]
+    assert told(policy, PODS_ASKED["sysctl"], labels, name="other").refuses
+
+
+def test_what_nobody_knows_the_version_beyond_is_one_policy() -> None:
+    """A file that is not declared may ask anything; a server without the plugin asks nothing."""
+    for flag in ("--admission-control-config-file=/x", "--disable-admission-plugins=PodSecurity"):
+        assert len([*policies(cluster(api_server(flag)))]) == 1
+
+
+UNTIL_34 = {"sysctls/until-1.26", "sysctls/until-1.28", "sysctls/until-1.31", "seLinuxOptions/until-1.30",
+            "windows/until-1.24", "runAsNonRoot/until-1.34", "runAsUser/until-1.34"}  # fmt: skip
+PROBES = {"hostProbesAndHostLifecycle"}
+
+
+@pytest.mark.parametrize(("before", "after", "loosened", "tightened"), [
+    (labels_of("restricted", "v1.24"), labels_of("restricted", "latest"), UNTIL_34, PROBES),
+    (labels_of("restricted", "v1.24"), labels_of("restricted"), UNTIL_34, PROBES),
+    (labels_of("restricted"), labels_of("restricted", "v1.24"), PROBES, UNTIL_34),
+    (labels_of("restricted", "v1.27"), labels_of("restricted", "v1.30"), {"sysctls/until-1.28"}, set()),
+    (labels_of("baseline", "v1.24"), labels_of("baseline", "v1.33"),
+     {"sysctls/until-1.26", "sysctls/until-1.28", "sysctls/until-1.31", "seLinuxOptions/until-1.30"}, set()),
+    (labels_of("baseline", "v1.34"), labels_of("baseline", "v1.35"), {"procMount_restricted"}, set()),
+    (labels_of("restricted", "v1.24"), labels_of("restricted", "v1.24") | {"team": "x"}, set(), set()),
+    (labels_of("restricted", "v1.35"), labels_of("restricted", "latest"), set(), set()),
+])  # fmt: skip
+def test_another_version_is_told_by_what_it_asks_more_and_less(
+    before: Labels, after: Labels, loosened: set[str], tightened: set[str]
+) -> None:
+    """As drift of the label that says the version, and of no other."""
+    old, new = (evaluate(cluster(namespace("pay", **labels))) for labels in (before, after))
+    found = compare(old, new)
+    assert {one.through for one in found.changes} <= {Through("Label", "pay", VERSION)}
+    gained = {unit["control"] for one in found.changes for unit in one.gained if "violation" in unit}
+    lost = {unit["control"] for one in found.changes for unit in one.lost if "violation" in unit}
+    assert (gained, lost, found.unknown) == (loosened, tightened, ())
+
+
+def test_without_its_level_a_namespace_loses_all_of_it_by_that_label() -> None:
+    """What its version asked beyond the newest is not told of the version, which is still there."""
+    spaces = (namespace("pay", **labels_of(level, "v1.24")) for level in ("restricted", None))
+    old, new = (evaluate(cluster(space)) for space in spaces)
+    (change,) = (one for one in compare(old, new).changes if one.direction == "loosened")
+    assert change.through == Through("Label", "pay", ENFORCE)
+    assert {unit["control"] for unit in change.gained} > UNTIL_34
+
+
+def test_a_newer_server_admits_what_it_relaxed() -> None:
+    """Where no version is pinned: what one would edit is the namespace's level."""
+    old, new = (evaluate(cluster(namespace("pay", **labels_of("restricted")), minor=minor)) for minor in (34, 36))
+    (change,) = compare(old, new).changes
+    assert (change.direction, change.through) == ("loosened", Through("Label", "pay", ENFORCE))
+    assert {unit["control"] for unit in change.gained} == {"runAsNonRoot/until-1.34", "runAsUser/until-1.34"}
+
+
+# What the file exempts ----------------------------------------------------------------------------------------------
 
 
 FIRST = {"namespaces/n": 2, "namespaces/m": 3, "usernames/alice": 4, "usernames/n": 5, "runtimeClasses/kata": 6}

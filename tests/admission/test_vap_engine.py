@@ -12,12 +12,13 @@ import pytest
 from posture.admission import matching
 from posture.admission.cel import Missing
 from posture.admission.engines.bound import Params
-from posture.admission.engines.vap import BINDINGS, POLICIES, gaps, judged, policies, strays, variant
+from posture.admission.engines.vap import BINDINGS, POLICIES, READS, gaps, judged, policies, strays, through, variant
+from posture.admission.evaluate import evaluate
 from posture.admission.policy import Asked, Policy, Space, Variant, Verdict
 from posture.admission.requests import Request, Resource, pod_creation
 from posture.cel import Process
 from posture.kinds import CONSTRAINTS
-from posture.model import Key, Through
+from posture.model import Changed, Key, Through
 from tests.generator import vap
 from tests.generator.objects import Object, snapshot
 from tests.generator.vap import Case, binding, policy
@@ -482,6 +483,98 @@ def test_a_generated_policy_names_its_parent(owner: Object, parent: Key | None) 
 
     assert found.rule.parent == parent
     assert found.keys[2:] == ((parent,) if parent else ())
+
+
+def owned(one: Object, version: str, kind: str, name: str) -> Object:
+    """An object that says of which other one it was made."""
+    owner = {"apiVersion": version, "kind": kind, "name": name, "uid": "1"}
+    return {**one, "metadata": {**one["metadata"], "ownerReferences": [owner]}}
+
+
+def of_kyverno(version: str, kind: str) -> list[Object]:
+    """A policy with two bindings, made of one of Kyverno's that is not there yet."""
+    made = (policy("p"), binding(), {**binding(), "metadata": {"name": "second"}})
+    return [owned(one, version, kind, "x") for one in made]
+
+
+TEMPLATE = {"apiVersion": "templates.gatekeeper.sh/v1", "kind": "ConstraintTemplate", "metadata": {"name": "limit"},
+            "spec": {"crd": {"spec": {"names": {"kind": "Limit"}}}}}  # fmt: skip
+VALIDATING = {"apiVersion": "policies.kyverno.io/v1", "kind": "ValidatingPolicy", "metadata": {"name": "x"}, "spec": {}}
+CLUSTER_POLICY = {"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "x"}, "spec": {}}
+
+
+def of_gatekeeper(name: str = "l", *, owner: bool = True) -> list[Object]:
+    """A policy made of a template; its binding is made of a constraint, or somebody wrote it himself."""
+    bound = binding(paramRef={"name": name, "parameterNotFoundAction": "Deny"} if name else {"selector": {}})
+    given = policy("p", "params.spec.x == 'y'", paramKind=KIND)
+    made = owned(given, "templates.gatekeeper.sh/v1", "ConstraintTemplate", "limit")
+    return [made, owned(bound, KIND["apiVersion"], "Limit", "l") if owner else bound]
+
+
+OWN = Through("ValidatingAdmissionPolicy", "", "p")
+SEVERAL = {Through("ValidatingAdmissionPolicyBinding", "", name) for name in ("p", "second")}
+
+
+@pytest.mark.parametrize(
+    ("generated", "parents", "expected"),
+    [
+        (of_kyverno("policies.kyverno.io/v1", "ValidatingPolicy"), [VALIDATING],
+         {Through("ValidatingPolicy", "", "x")}),
+        (of_kyverno("policies.kyverno.io/v1alpha1", "ValidatingPolicy"), [VALIDATING],
+         {Through("ValidatingPolicy", "", "x")}),
+        (of_kyverno("kyverno.io/v1", "ClusterPolicy"), [CLUSTER_POLICY], {Through("ClusterPolicy", "", "x")}),
+        (of_kyverno("kyverno.io/v1", "ClusterPolicy"), [VALIDATING], SEVERAL),
+        (of_kyverno("policies.kyverno.io/v1", "ValidatingPolicy"), [], SEVERAL),
+        (of_gatekeeper(), [TEMPLATE, limit()], {Through("Limit", "", "l")}),
+        (of_gatekeeper(), [TEMPLATE], {OWN}),
+        (of_gatekeeper(owner=False), [TEMPLATE, limit()], {Through("Limit", "", "l")}),
+        (of_gatekeeper(owner=False), [limit()], {Through("Limit", "", "l")}),
+        (of_gatekeeper("", owner=False), [TEMPLATE, limit()], {OWN}),
+    ],
+)  # fmt: skip
+def test_what_is_generated_is_edited_where_it_comes_from(
+    generated: list[Object], parents: list[Object], expected: set[Through]
+) -> None:
+    """As long as that is there: of the constraint, not of the template. Else it stands for itself."""
+    found = [*policies(snapshot([*generated, *parents]))]
+
+    assert {one.through for one in found} == expected
+    assert {through(one.keys[0]) for one in found} == expected
+    assert all({one.rule.key, one.rule.binding} < {*one.keys} for one in found)
+    assert all(len(one.keys) == len(set(one.keys)) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("generated", "parents"),
+    [
+        (of_kyverno("policies.kyverno.io/v1", "ValidatingPolicy"), [VALIDATING]),
+        (of_kyverno("kyverno.io/v1", "ClusterPolicy"), [CLUSTER_POLICY]),
+        (of_gatekeeper(), [limit()]),
+        (of_gatekeeper(owner=False), [TEMPLATE, limit()]),
+    ],
+)
+def test_a_parent_that_comes_or_goes_is_noticed(generated: list[Object], parents: list[Object]) -> None:
+    """Its kind is read: an update says the same as a full evaluation."""
+    alone, both = snapshot(generated), snapshot([*generated, *parents])
+    changed = [Changed(key, None, content) for one in {*READS} for key, content in both.objects(one)
+               if alone.get(key) is None]  # fmt: skip
+    gone = [Changed(one.key, one.new, None) for one in changed]
+    here = evaluate(both, evaluate(alone), changed)
+
+    for live, full in ((here, evaluate(both)), (evaluate(alone, here, gone), evaluate(alone))):
+        assert [(one.through, one.keys) for one in live.policies] == [(one.through, one.keys) for one in full.policies]
+
+
+def test_what_a_generated_policy_leaves_out_is_its_own() -> None:
+    """An exemption that somebody wrote into it is edited there."""
+    given = policy("p", "false", matchConstraints={"namespaceSelector": selector("skip", "DoesNotExist")})
+    made = (owned(one, "policies.kyverno.io/v1", "ValidatingPolicy", "x") for one in (given, binding()))
+    found = only(*made, VALIDATING)
+
+    assert [str(one.through) for one in found.exemptions] == [
+        "ValidatingAdmissionPolicy/p/spec.matchConstraints.namespaceSelector[skip DoesNotExist]"
+    ]
+    assert found.exemptions[0].keys == (Key(POLICIES, "", "p"),)
 
 
 @pytest.mark.parametrize(

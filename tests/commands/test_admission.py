@@ -197,9 +197,10 @@ def test_a_pod_of_any_shape_gets_an_answer(here: Path) -> None:
     """The API server would refuse to decode it; here nothing fails on it."""
     fields = ("securityContext", "volumes", "initContainers", "ephemeralContainers", "hostNetwork", "os", "tolerations",
               "nodeSelector", "serviceAccountName", "imagePullSecrets")  # fmt: skip
+    values: tuple[Any, ...] = (5, "x", [5], [[]], {"a": 5}, None, True)
     lines = [
         {"namespace": "web", "pod": {"metadata": value, "spec": PLAIN | {field: value}}, "user": "ann"}
-        for field in fields for value in (5, "x", [5], [[]], {"a": 5}, None, True)
+        for field in fields for value in values
     ]  # fmt: skip
 
     answers = [json.loads(line)["allowed"] for line in bulk(here, *lines).out.splitlines()]

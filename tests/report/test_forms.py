@@ -20,7 +20,7 @@ from posture.store import MEMORY, findings, open_store
 from tests.commands.admitted import cluster, excepted
 from tests.generator.objects import account, binding, group, guarded, role, rule
 from tests.generator.source import Given
-from tests.report.documents import approve, decide, scan
+from tests.report.documents import approve, decide, document, scan
 
 PAY = guarded("pay", team="pay-team")
 GRANTS = [
@@ -122,10 +122,10 @@ def test_markdown_of_exceptions() -> None:
     with open_store(MEMORY) as store:
         odd = excepted("od_d*", "exceptions", "2026-10-01T00:00:00Z", owner="web-team")
         scan(store, Given([*cluster(), odd]), 20)
-        text = render(built(store, Inputs(Config()), ["local"]), "markdown")
+        text = render(document(store), "markdown")
 
     section = text.partition("## Exceptions\n\n")[2].partition("\n## ")[0]
-    assert "4 unused" in section.partition("\n")[0]
+    assert "5 unused" in section.partition("\n")[0]
     assert "1 expired but active" in section.partition("\n")[0]
     owned = section.partition("- 2 of web-team\n")[2].splitlines()
     assert [line.partition(" ")[2].partition(" ")[2].partition("` ")[2] for line in owned[:2]] == [
