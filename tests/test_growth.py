@@ -254,6 +254,30 @@ def test_the_clusters_own_namespaces_are_nobodys_peers(name: str) -> None:
     assert gained(judged(snapshot(before), snapshot([*before, *team(NEW)])))
 
 
+ENFORCE = "pod-security.kubernetes.io/enforce"
+LEVEL = ("namespace:new", NEW, f"Label/{NEW}/{ENFORCE}")
+BELOW_RESTRICTED = {
+    "allowPrivilegeEscalation", "capabilities_restricted", "procMount_restricted", "restrictedVolumes", "runAsNonRoot",
+    "runAsUser", "seccompProfile_restricted",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("peers", "level", "controls"), [
+    ("restricted", "restricted", set()),
+    ("baseline", "baseline", set()),
+    ("baseline", "restricted", set()),
+    ("privileged", "privileged", set()),
+    ("restricted", "baseline", BELOW_RESTRICTED),
+])  # fmt: skip
+def test_a_namespace_admits_no_more_than_its_peers(peers: str, level: str, controls: set[str]) -> None:
+    """The Pod Security label that all of them have is the measure: stricter is fine, a lower one is one finding."""
+    before = [namespace(name, env="prod", **{ENFORCE: peers}) for name in ("pay", "web")]
+    found = gained(judged(snapshot(before), snapshot([*before, namespace(NEW, env="prod", **{ENFORCE: level})])))
+
+    assert found.keys() == ({LEVEL} if controls else set())
+    assert {unit["control"] for units in found.values() for unit in units} == controls
+
+
 def test_a_workload_more_is_like_a_namespace_only_in_a_new_one() -> None:
     """In a namespace that was there, an account that did not exist at approval holds nothing that was agreed."""
     late = [service_account("pay", "late"), binding("late", "Role/reader", account("pay", "late"), namespace="pay")]

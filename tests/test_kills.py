@@ -20,21 +20,21 @@ import pytest
 
 from posture.store import open_store, upkeep
 from tests.conftest import FIGURE
-from tests.generator.objects import Object, account, binding, group, namespace, role, rule, service_account
+from tests.generator.objects import Object, account, binding, group, guarded, namespace, role, rule, service_account
 
 NAMESPACES = 60
 NOW = "2026-10-05T09:00:00Z"
 
 
 def cluster(day: int) -> list[Object]:
-    """Some hundred objects. After the first day some roles grew, bindings came and went, and a namespace is new."""
+    """Some hundred objects. After the first day roles grew, bindings came and went, levels went, a namespace is new."""
     found: list[Object] = []
     for number in range(NAMESPACES + (day > 1)):
         where = f"team-{number}"
         resources = "secrets" if day > 1 and number % 3 == 0 else "configmaps"
         verbs = "get,list" if day > 2 and number % 6 == 0 else "get"
         found += [
-            namespace(where, team=where),
+            namespace(where, team=where) if day > 1 and number % 4 == 1 else guarded(where, team=where),
             service_account(where, "app"),
             role("reader", rule(verbs, resources), namespace=where),
             binding("reader", "Role/reader", account(where, "app"), namespace=where),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from .units import ordered, own, violated
 
 NAME = "admission"
 LABEL, ENFORCE = "Label", "pod-security.kubernetes.io/enforce"
+PODS_ONLY = "podsecurity"
+"""The engine of which test requests show all that it refuses."""
 NO_POLICY = "NoPolicy"
 """What one would edit where nothing refuses a request that is made in no namespace."""
 _NOTHING = Through("", "", "")
@@ -134,10 +137,11 @@ class Gains:
     # Violations -----------------------------------------------------------------------------------------------------
 
     def _refused(self, space: Enforced, agreed: list[Profile], found: dict[Through, _Found]) -> None:
-        """What all that was agreed refuses and live does not."""
-        lost = space.asked & ~space.profile.refused
+        """What live does not refuse and was refused: of peers each one must have admitted it."""
+        lost = 0
         for profile in agreed:
-            lost &= profile.refused
+            lost |= profile.refused
+        lost &= space.asked & ~space.profile.refused
         if not lost:
             return
         for part in space.profile.parts:
@@ -147,7 +151,7 @@ class Gains:
                 policy = part.policy
                 text = f"{named_through(policy.through)}: {part.why or policy.opaque}"
                 self._cannot(space, policy.through, text)
-        ways = _ways(space, agreed[0], lost)
+        ways = _ways(space, agreed, lost)
         while lost:
             through, (mask, keys) = max(ways.items(), key=lambda way: ((way[1][0] & lost).bit_count(), way[0]))
             _add(found, through, violated(mask & lost), keys)
@@ -160,17 +164,16 @@ class Gains:
             exemption = one.exemption
             if exemption.built_in:
                 continue
-            mask = profile.opened[one.through].violations if one.shape != ANY else 0
+            opened = profile.opened[one.through].violations if one.shape != ANY else 0
+            mask = 0 if agreed else opened
             for old, place in agreed:
                 if exemption.shape is None and not _has(old, exemption):
                     text = (
                         f"{named_through(exemption.through_in(name))} {exemption.what}: what that is, is not evaluated"
                     )
                     self._cannot(space, exemption.through_in(name), text)
-                if mask and not (_has(old, exemption) and not mask & ~old.opened[one.through].violations):
-                    mask &= refused_as(self.baseline, old, place, one.shape, mask)
-                else:
-                    mask = 0
+                if opened and not (_has(old, exemption) and not opened & ~old.opened[one.through].violations):
+                    mask |= refused_as(self.baseline, old, place, one.shape, opened)
             if mask:
                 keys = (key for part, _ in one.own for key in part.policy.keys)
                 _add(found, exemption.through_in(name), violated(mask, one.shape), [*exemption.keys, *keys])
@@ -183,14 +186,18 @@ class Gains:
 
     def _own(self, space: Enforced, agreed: list[Profile], found: dict[Through, _Found]) -> None:
         """Policies of which no test request says what they refuse: by where they count, their action and content."""
-        name, before = space.space.name, [self._silent(profile) for profile in agreed]
-        for mark, part in before[0].items():
-            if not all(mark in one for one in before[1:]):
-                continue
-            policy, unit = part.policy, {"control": own(part.policy)}
+        name = space.space.name
+        before: dict[tuple[Through, Hashable], list[tuple[Part, Profile]]] = {}
+        for profile in agreed:
+            for mark, part in self._silent(profile).items():
+                before.setdefault(mark, []).append((part, profile))
+        for sides in before.values():
+            part, profile = sides[0]
+            policy, unit = part.policy, {"control": own(profile.through[part.policy.through][0].policy)}
             parts = space.profile.through.get(policy.through, ())
             mine = next((one for one in parts if _same(one.policy, policy)), None) or _twin(space.profile, policy)
-            if mine is None and any(one.policy.denies and not _known(one.policy, agreed[0]) for one in parts):
+            mine = mine or _generated(parts, policy, profile)
+            if mine is None and any(one.policy.denies and not _known(one.policy, profile) for one in parts):
                 text = f"{named_through(policy.through)} changed: what it refuses now is not evaluated"
                 self._cannot(space, policy.through, text)
             elif mine is None or mine.policy.enforces is False:
@@ -199,9 +206,9 @@ class Gains:
             elif mine.policy.enforces is None and policy.enforces is True:
                 self._cannot(space, policy.through, f"{named_through(policy.through)}: {mine.policy.why}")
             else:
-                old = {exemption.what for one in before for exemption in _taking(one[mark])}
+                agreeing = [{exemption.what for exemption in _taking(one)} for one, _ in sides]
                 for exemption in _taking(mine):
-                    if exemption.what not in old:
+                    if not all(exemption.what in one for one in agreeing):
                         _add(found, exemption.through_in(name), [unit | {"except": exemption.what}], exemption.keys)
 
     def _silent(self, profile: Profile) -> dict[tuple[Through, Hashable], Part]:
@@ -232,6 +239,7 @@ class Gains:
         """Policies that fail open or for which nothing answers, and what changes requests, and did not."""
         before = {policy.through: policy for policy in self.baseline.policies}
         same = {(policy.engine, policy.content): policy for policy in self.baseline.policies}
+        self._changed()
         for policy in self.live.policies:
             old = before.get(policy.through) or same.get((policy.engine, policy.content))
             units = [unit for unit in states(policy) if unit not in [*states(old)]]
@@ -243,6 +251,20 @@ class Gains:
                 units = [unit for unit in units if unit != {"policy": "down"}]
             if units:
                 _add(found, policy.through, units, policy.keys)
+
+    def _changed(self) -> None:
+        """Policies that refuse other things than before, of which test requests show a part only."""
+        sides: list[dict[Through, set[Hashable]]] = [defaultdict(set), defaultdict(set)]
+        for side, result in zip(sides, (self.baseline, self.live), strict=True):
+            for policy in result.policies:
+                if policy.denies and not policy.opaque and policy.engine != PODS_ONLY:
+                    side[policy.through].add(policy.content)
+        anywhere = {content for contents in sides[1].values() for content in contents}
+        for through, contents in sides[0].items():
+            if through in sides[1] and contents - anywhere:
+                text = f"{named_through(through)} changed: what it refuses beside what is tested is not evaluated"
+                gap = Gap(through.kind, "", "not modelled", text)
+                self.unknown.append(Unknown(NAME, *place_of(""), through, gap))
 
 
 def _unread(*snapshots: Snapshot) -> Gap | None:
@@ -290,6 +312,12 @@ def _twin(profile: Profile, policy: Policy) -> Part | None:
                  and not part.variant.why and part.policy.content == policy.content), None)  # fmt: skip
 
 
+def _generated(parts: Iterable[Part], policy: Policy, agreed: Profile) -> Part | None:
+    """The policy that was made of this one, or of which this was made: as long as one is there, both are."""
+    return next((part for part in parts if part.policy.engine != policy.engine and part.policy.enforces
+                 and not part.variant.why and _known(part.policy, agreed)), None)  # fmt: skip
+
+
 def _known(policy: Policy, profile: Profile) -> bool:
     return any(_same(part.policy, policy) for part in profile.through.get(policy.through, ()))
 
@@ -312,11 +340,11 @@ def _doubted(agreed: list[Profile], part: Part) -> int:
 type _Ways = dict[Through, tuple[int, dict[Key, None]]]
 
 
-def _ways(space: Enforced, agreed: Profile, lost: int) -> _Ways:
+def _ways(space: Enforced, agreed: list[Profile], lost: int) -> _Ways:
     """What one would edit to have violations refused again: exceptions, else the policies that refused them."""
     found: _Ways = {}
     name = space.space.name
-    for part in agreed.parts:
+    for part in (part for profile in agreed for part in profile.parts):
         mine = part.refused & lost
         if not mine:
             continue

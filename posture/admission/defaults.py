@@ -101,12 +101,13 @@ def _volume(given: Mapping[str, Any]) -> _Fields:
             present = mapping(found[name])
             found[name] = {**{field: value for field, value in defaults.items() if field not in present}, **present}
     if "downwardAPI" in found:
-        found["downwardAPI"] = _downward(found["downwardAPI"])
+        found["downwardAPI"] = _downward(mapping(found["downwardAPI"]))
     if "projected" in found:
         projections = [_projection(one) for one in mappings(found["projected"].get("sources"))]
         found["projected"] = {**found["projected"], "sources": projections or None}
     if "image" in found:
-        found["image"] = _filled(found["image"], {"pullPolicy": pull_policy(found["image"].get("reference"))})
+        image = mapping(found["image"])
+        found["image"] = _filled(image, {"pullPolicy": pull_policy(image.get("reference"))})
     if template := mapping(mapping(found.get("ephemeral")).get("volumeClaimTemplate")):
         claim = _filled(mapping(template.get("spec")), {"volumeMode": "Filesystem", "resources": {}})
         found["ephemeral"] = {"volumeClaimTemplate": {"metadata": {}, **template, "spec": claim}}
@@ -116,9 +117,9 @@ def _volume(given: Mapping[str, Any]) -> _Fields:
 def _projection(given: Mapping[str, Any]) -> _Fields:
     found = dict(given)
     if "downwardAPI" in found:
-        found["downwardAPI"] = _downward(found["downwardAPI"])
+        found["downwardAPI"] = _downward(mapping(found["downwardAPI"]))
     if "serviceAccountToken" in found:
-        found["serviceAccountToken"] = _filled(found["serviceAccountToken"], {"expirationSeconds": 3600})
+        found["serviceAccountToken"] = _filled(mapping(found["serviceAccountToken"]), {"expirationSeconds": 3600})
     return found
 
 

@@ -148,7 +148,7 @@ class Profile:
     @cached_property
     def opened(self) -> Mapping[Through, Opened]:
         """What each exemption takes out of what would be enforced: without it, everywhere, a request of its shape would
-        be refused. Raises KeyError unless that was asked (`openings.ask`).
+        be refused. Raises KeyError unless that was asked (`ask_openings`).
         """
         found = {}
         for opening in self.openings:

@@ -46,27 +46,6 @@ def read(raw: Any) -> Pod:
     return Pod(spec, mapping(mapping(mapping(raw).get("metadata")).get("annotations")), places, containers)
 
 
-def defaulted(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A pod with the defaults that a control can see, as the server stores what a file or a template holds.
-
-    A port on the host's network is a port of the host, and a volume without a source is an emptyDir.
-    """
-    spec = dict(mapping(mapping(raw).get("spec")))
-    if spec.get("volumes"):
-        spec["volumes"] = [one if sources(one) else {**one, "emptyDir": {}} for one in mappings(spec["volumes"])]
-    if spec.get("hostNetwork") is True:
-        for field in ("containers", "initContainers"):
-            if spec.get(field):
-                spec[field] = [_on_host_network(one) for one in mappings(spec[field])]
-    return {**mapping(raw), "spec": spec}
-
-
-def _on_host_network(container: Mapping[str, Any]) -> Mapping[str, Any]:
-    ports = mappings(container.get("ports"))
-    found = [{**port, "hostPort": port.get("hostPort") or port.get("containerPort")} for port in ports]
-    return {**container, "ports": found} if found else container
-
-
 # Parts of any shape -------------------------------------------------------------------------------------------------
 
 

@@ -67,7 +67,7 @@ def judged(pod: Any, asked: Standard) -> list[Violation]:
 def violations(pod: Mapping[str, Any], level: Level, version: int = LATEST) -> list[Violation]:
     """The controls that a pod, or a pod template, violates: none means that it is admitted. Never raises.
 
-    The server judges pods as it stores them: of a pod that it has not defaulted yet, ask what `pods.defaulted` gives.
+    The server judges pods as it stores them: of a pod that it has not defaulted yet, ask what `defaults.pod` gives.
     """
     return judged(pod, _STANDARDS[level][min(version, _NEWEST)])
 

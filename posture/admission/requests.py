@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from posture.model import Content, Key, Snapshot
-
 from . import defaults
 from .cel import Value
 from .pods import CONTAINERS, mapping, mappings
@@ -19,6 +17,11 @@ type Object = Mapping[str, Any]
 NAME_LABEL = "kubernetes.io/metadata.name"
 SUFFIX = "00000"
 """What stands for the five random letters at the end of a name that the server makes up."""
+_HIDDEN = (
+    "uid", "creationTimestamp", "managedFields", "resourceVersion", "generation", "selfLink", "finalizers", "options",
+    "extra", "conditions", "qosClass",
+)  # fmt: skip
+"""What the server knows of every request or object, and posture does not."""
 _FILLED = ("priorityClassName", "priority", "preemptionPolicy", "imagePullSecrets", "overhead")
 """Fields of a pod that other objects may fill in: PriorityClasses, a ServiceAccount, a RuntimeClass."""
 
@@ -88,7 +91,7 @@ class Request:
     @cached_property
     def unread(self) -> tuple[str, ...]:
         """Names of fields that the values lack although the server has them."""
-        return (*self.hidden, *(("userInfo",) if self.user is None else ()))
+        return (*_HIDDEN, *self.hidden, *(("userInfo",) if self.user is None else ()))
 
     def shaped(
         self, name: str, labels: Iterable[tuple[str, str | None]], annotations: Iterable[tuple[str, str | None]],
@@ -160,17 +163,3 @@ def pod_creation(
     return Request(
         "CREATE", PODS, "", namespace, name, found, None, user, groups, namespace_object, dry_run, unread
     )  # fmt: skip
-
-
-def namespace_object(snapshot: Snapshot, name: str) -> Object | None:
-    """A namespace as far as it was kept, with the label that every one has; None where it is not there."""
-    content = snapshot.get(Key("namespaces", "", name))
-    return None if content is None else _namespace(name, content)
-
-
-def _namespace(name: str, content: Content) -> Object:
-    metadata: dict[str, Any] = {"name": name, "labels": {NAME_LABEL: name, **(content.get("labels") or {})}}
-    if annotations := content.get("annotations"):
-        metadata["annotations"] = annotations
-    status = {"phase": "Active", **(content.get("status") or {})}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata, "status": status}

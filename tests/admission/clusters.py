@@ -9,7 +9,6 @@ from typing import Any
 
 from posture.admission.evaluate import ENGINES, Admission, evaluate
 from posture.admission.policy import ANY, NONE, Asked, Policy, Shape, Space, Variant
-from posture.admission.requests import Request
 from posture.admission.violations import USERS, VIOLATIONS, Violation
 from posture.admission.workloads import requests_of
 from posture.model import Gap, Snapshot
@@ -118,12 +117,3 @@ def admitted(live: Admission, namespace: str) -> dict[str, Said]:
             unsure = verdict.refuses is not False and not _surely(policy, variant)
             found[subject].append(None if unsure else verdict.refuses)
     return {subject: None if (said := _any(refuses)) is None else not said for subject, refuses in found.items()}
-
-
-def one_refuses(live: Admission, space: Space, request: Request) -> Said:
-    """Whether a single request is refused."""
-    return _any(
-        said if said is False or _surely(policy, variant) else None
-        for policy, variant in meant(live, space)
-        for said in [ENGINES[policy.engine].judged([Asked(policy, request, variant.exemptions)], live.cel)[0].refuses]
-    )

@@ -181,15 +181,16 @@ class TestGrowth:
         assert (change.scope, str(change.through)) == ("new", EXCEPTION)
 
     def test_it_is_judged_by_its_peers(self, settings: Settings) -> None:
-        """What one of them admits is agreed, what all of them refuse is not."""
+        """What all of them admit is agreed, what one of them refuses is not."""
         strict, lax = (namespace(name, **{ENFORCE: level}) for name, level in
                        (("strict", "restricted"), ("lax", "baseline")))  # fmt: skip
         before = [strict, lax]
-        (change,) = loosened(before, [*before, self.NEW], settings, peers={"new": ("strict", "lax")})
+        new = namespace("new", **{ENFORCE: "baseline"})
+        (change,) = loosened(before, [*before, new], settings, peers={"new": ("strict", "lax")})
         controls = {unit["control"] for unit in change.gained if "control" in unit}
 
-        assert "hostPathVolumes" in controls
-        assert "runAsNonRoot" not in controls
+        assert "hostPathVolumes" not in controls
+        assert "runAsNonRoot" in controls
 
     def test_in_a_diff_nothing_was_agreed_for_it(self, settings: Settings) -> None:
         """All that it admits is told."""

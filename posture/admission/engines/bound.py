@@ -22,12 +22,6 @@ from posture.admission.policy import ADMITS, NONE, REFUSES, Asked, Space, Varian
 from posture.admission.requests import Request
 from posture.model import Key
 
-HIDDEN = (
-    "uid", "creationTimestamp", "managedFields", "resourceVersion", "generation", "selfLink", "finalizers", "options",
-    "extra", "conditions", "qosClass",
-)  # fmt: skip
-"""What the server knows of every request or object, and posture does not."""
-
 
 class Params(NamedTuple):
     """The objects of a policy's paramKind; `why` nobody can say which there are. `resource` is what holds them."""
@@ -343,7 +337,7 @@ def _evaluation(bound: Bound, asked: Asked, params: Mapping[str, Any] | None, *,
     values = dict(asked.request.values)
     if known and (value := bound.value(params)) is not None:
         values["params"] = value
-    conditions, validations = bound.programs((*HIDDEN, *asked.request.unread))
+    conditions, validations = bound.programs(asked.request.unread)
     if asked.exemptions.isdisjoint(bound.condition_of):
         conditions = _NOTHING
     return _Evaluation(bound, Question(conditions, {**values, "namespaceObject": _NULL}), Question(validations, values))

@@ -44,8 +44,6 @@ from posture.admission.policy import (
 from posture.admission.requests import Request
 from posture.model import Changed, Content, Key, Through
 
-from .bound import HIDDEN
-
 type Conditions = Sequence[Mapping[str, Any]]
 
 
@@ -216,7 +214,7 @@ def _out(way: Way, request: Request) -> bool:
 
 
 def _question(asked: Asked) -> Question:
-    program = Program(asked.policy.rule.expressions, (), (*HIDDEN, *asked.request.unread))
+    program = Program(asked.policy.rule.expressions, (), asked.request.unread)
     values = asked.request.values
     seen = {name: value for name, value in values.items() if name != "namespaceObject" or asked.policy.rule.foreign}
     return Question(program, seen)

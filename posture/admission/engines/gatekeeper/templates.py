@@ -28,11 +28,6 @@ BOUND = (
     ("params", "!has(params.spec) ? null : !has(params.spec.parameters) ? null: params.spec.parameters"),
 )
 """The variables that every template has before its own."""
-HIDDEN = (
-    "uid", "creationTimestamp", "managedFields", "resourceVersion", "generation", "selfLink", "finalizers", "options",
-    "extra", "conditions", "qosClass",
-)  # fmt: skip
-"""What the server knows of every request or object, and posture does not."""
 
 _RESERVED = "gatekeeper_internal_"
 _WHOLE = re.compile(r"\bvariables\.params\b(?!\s*\.\s*\??\s*[A-Za-z_])")
@@ -66,9 +61,9 @@ class Template:
     def programs(self, hidden: tuple[str, ...] = ()) -> tuple[Program, Program]:
         """Its match conditions and its validations. `hidden` are fields that a request's objects may lack."""
         if hidden not in self._programs:
-            unread, variables = (*HIDDEN, *hidden), (*BOUND, *self.variables)
-            conditions = Program(tuple(one for _, one in self.conditions), variables, unread)
-            self._programs[hidden] = conditions, Program(self.validations, variables, unread)
+            variables = (*BOUND, *self.variables)
+            conditions = Program(tuple(one for _, one in self.conditions), variables, hidden)
+            self._programs[hidden] = conditions, Program(self.validations, variables, hidden)
         return self._programs[hidden]
 
     @cached_property

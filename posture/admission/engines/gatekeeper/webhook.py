@@ -20,7 +20,6 @@ from posture.kinds import ADMISSION
 from posture.model import Content, Key, Snapshot
 
 from .match import Selector, labels_of
-from .templates import HIDDEN
 
 CONFIGS = "configs.config.gatekeeper.sh"
 CONFIGURATIONS = f"validatingwebhookconfigurations.{ADMISSION}"
@@ -105,7 +104,7 @@ class Webhook:
 
     def program(self, hidden: tuple[str, ...] = ()) -> Program:
         """Its match conditions. `hidden` are fields that a request's objects may lack."""
-        return Program(tuple(text for _, text in self.conditions), (), (*HIDDEN, *hidden))
+        return Program(tuple(text for _, text in self.conditions), (), hidden)
 
     def selects_object(self, request: Request) -> bool:
         """Whether its object selector selects the object, or what it was."""

@@ -36,12 +36,6 @@ from .wildcards import any_matches, selects, wild
 type Asking[T] = Generator[list[Question], list[tuple[Answer, ...]], T]
 """Something that asks expressions on the way to its result."""
 
-HIDDEN = (
-    "uid", "creationTimestamp", "managedFields", "resourceVersion", "generation", "selfLink", "finalizers", "options",
-    "extra", "conditions", "qosClass",
-)  # fmt: skip
-"""What the server knows of every request or object, and posture does not."""
-
 NOT_MODELLED = "rules that Kyverno makes for the controllers of pods are not modelled"
 CONTROLLERS = frozenset(
     {"deployments", "daemonsets", "statefulsets", "jobs", "replicasets", "replicationcontrollers", "cronjobs"}
@@ -223,7 +217,7 @@ def question(
 
 @lru_cache(4096)
 def _hiding(program: Program, unread: tuple[str, ...]) -> Program:
-    return Program(program.expressions, program.variables, (*HIDDEN, *unread))
+    return Program(program.expressions, program.variables, unread)
 
 
 # Rules ---------------------------------------------------------------------------------------------------------------
