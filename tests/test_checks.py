@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from posture.admission.register import FACTS
-from posture.admission.violations import CONTROLS, VIOLATIONS
+from posture.admission.violations import CONTROLS, OLDER, VIOLATIONS
 from posture.cli import run
 from posture.owners import TEAM_LABELS
 from posture.pipeline import DOMAINS
@@ -190,7 +190,7 @@ def test_every_control_of_pods_has_a_check() -> None:
     of_pods = {one.control for one in VIOLATIONS if one.resource.resource == "pods" and one.operation != "CONNECT"}
     named = {control for condition in admitted() for control in condition.get("controls", ())}
 
-    assert named == {control for control in of_pods if "/until-" not in control}
+    assert named == {control for control in of_pods if OLDER not in control}
     assert of_pods < CONTROLS.keys()
 
 

@@ -16,7 +16,7 @@ from posture.model import Through
 from .cel import Evaluator
 from .policy import ANY, NONE, Asked, Engine, Exemption, Policy, Shape, Space, Variant, Verdict
 from .requests import PODS, Request
-from .violations import USERS, VIOLATIONS, Violation
+from .violations import OLDER, USERS, VIOLATIONS, Violation
 from .workloads import User
 
 ALL = (1 << len(VIOLATIONS)) - 1
@@ -26,6 +26,8 @@ OF_PODS = sum(
     1 << number for number, one in enumerate(VIOLATIONS) if one.resource == PODS and one.operation != "CONNECT"
 )
 """Those that a workload's pods can make."""
+RELAXED = sum(1 << number for number, one in enumerate(VIOLATIONS) if OLDER in one.control)
+"""Those that the newest version of the standards admits."""
 _NUMBERS = {one: number for number, one in enumerate(VIOLATIONS)}
 
 

@@ -122,7 +122,7 @@ class Admission:
 
 
 def evaluate(snapshot: Snapshot, previous: Admission | None = None, changed: Iterable[Changed] = ()) -> Admission:
-    """What is refused. Without `previous` an update from nothing; the cost follows `changed`."""
+    """What is refused. Without `previous` an update from nothing; the cost follows `changed`, and gaps that differ."""
     keys = [change.key for change in changed]
     if previous is None:
         return _Update(snapshot, None, keys).result()
@@ -131,9 +131,16 @@ def evaluate(snapshot: Snapshot, previous: Admission | None = None, changed: Ite
     same = snapshot.settings == previous.snapshot.settings and snapshot.version == previous.snapshot.version
     if not same:
         return _Update(snapshot, None, keys).result()
-    if not any(key.resource in _READ for key in keys):
+    kinds = {key.resource for key in keys} | _gapped(previous.snapshot, snapshot)
+    if kinds.isdisjoint(_READ):
         return replace(previous, snapshot=snapshot, touched=frozenset())
-    return _Update(snapshot, previous, keys).result()
+    return _Update(snapshot, previous, keys, kinds).result()
+
+
+def _gapped(before: Snapshot, after: Snapshot) -> frozenset[str]:
+    """The kinds whose gaps differ: beside the same objects, a gap may be why nobody can say what answers."""
+    found = frozenset(gap.resource for gap in {*before.gaps} ^ {*after.gaps})
+    return _READ if "*" in found else found
 
 
 _READ = frozenset(READS)
@@ -142,12 +149,14 @@ _READ = frozenset(READS)
 class _Update:
     """One update: the policies that are others now, the namespaces for which that matters, and the result."""
 
-    def __init__(self, snapshot: Snapshot, previous: Admission | None, keys: Collection[Key]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, previous: Admission | None, keys: Collection[Key], kinds: Collection[str] = ()
+    ) -> None:
         self.snapshot = snapshot
         self.previous = previous
         self.keys = keys
         self.all = previous is None
-        self.kinds = {key.resource for key in keys}
+        self.kinds = frozenset(kinds)
         self.profiles: WeakValueDictionary[_Key, Profile] = previous.profiles if previous else WeakValueDictionary()
         self.result_ = Admission(snapshot, (), {}, {})
         self.questions = Questions(ENGINES, self.result_.cel)

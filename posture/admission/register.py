@@ -15,7 +15,7 @@ from typing import Any, Literal
 from posture.model import Key, Snapshot, Through
 from posture.text import format_time, parse_time
 
-from .enforcement import OF_PODS
+from .enforcement import OF_PODS, RELAXED
 from .evaluate import NAMESPACES, Admission, Share
 from .gaps import unseen
 from .policy import Exemption, Policy
@@ -127,8 +127,9 @@ def _entry(
     opens = {name: share.opens for name, share in sorted(shares.items()) if share.opens}
     maybe = {name: share.maybe for name, share in sorted(shares.items()) if share.maybe}
     serves = tuple(sorted({subject for share in shares.values() for subject in share.serves}))
-    state = _state(exemption, opens=bool(opens), serves=bool(serves),
-                   sure=not maybe and all(share.sure for share in shares.values()))  # fmt: skip
+    asked = -1 if serves else ~RELAXED  # of what is relaxed, releases of engines say different things
+    doubt = any(mask & asked for mask in maybe.values()) or not all(share.sure for share in shares.values())
+    state = _state(exemption, opens=bool(opens), serves=bool(serves), sure=not doubt)
     of_pods = any(mask & OF_PODS for mask in opens.values())
     if state == "unused" and (not of_pods or any(unseen(result.snapshot, name) for name in shares)):
         state = "unknown"  # who asks for other things than pods, nobody can see

@@ -11,7 +11,7 @@ from .enforcement import OF_PODS
 from .evaluate import Admission, namespace_of
 from .gaps import named_through
 from .register import entry_of
-from .violations import CONTROLS
+from .violations import CONTROLS, OLDER
 
 PHRASES = {
     "privileged": "privileged pods",
@@ -93,7 +93,8 @@ def _admitted(name: str, units: Iterable[Unit], *, loosened: bool) -> Iterator[s
         if "violation" in unit:
             by.setdefault(unit.get("for", ""), set()).add(unit["control"])
     for like, found in sorted(by.items()):
-        controls = sorted(found, key=_ORDER.__getitem__)
+        newest = {one for one in found if OLDER not in one}  # what all versions forbid says enough
+        controls = sorted(newest or found, key=_ORDER.__getitem__)
         shown = controls if len(controls) <= _SHOWN + 1 else controls[:_SHOWN]
         said = listed([*map(phrase, shown), *_more(controls[len(shown) :])], len(controls))
         if like:

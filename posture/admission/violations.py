@@ -41,6 +41,8 @@ NAME = "test-request"
 NEW = "new-namespace"
 """What stands for the name of a namespace that may come."""
 ENFORCE = "pod-security.kubernetes.io/enforce"
+OLDER = "/until-"
+"""In the name of a control that only older versions of the standards know, before the last of these."""
 
 
 @dataclass(frozen=True, eq=False)

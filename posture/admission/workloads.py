@@ -282,7 +282,7 @@ class _Namespace:
             debugged = defaults.pod(whole, token=self._token(spec))
             yield owner.workload, Request(
                 "UPDATE", PODS, "ephemeralcontainers", self.name, key.name, debugged, request.object, None, (),
-                self.object, False, tuple({*request.hidden, *_hidden(whole["spec"])}),
+                self.object, False, tuple(dict.fromkeys((*request.hidden, *_hidden(whole["spec"])))),
             )  # fmt: skip
 
     def _is_new(self, workload: str, pod: Object) -> bool:

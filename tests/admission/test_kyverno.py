@@ -476,6 +476,15 @@ def test_what_entries_of_pod_security_leave_out(
     assert (verdict.refuses, sorted(verdict.excused)) == (not taken, taken)
 
 
+def test_a_seccomp_profile_that_is_not_there_is_left_out_by_its_type(cel: Evaluator) -> None:
+    """As the error of Kyverno's library names it: not the profile, but its type is missing."""
+    field = "spec.containers[*].securityContext.seccompProfile.type"
+    exclude = [{"controlName": "Seccomp", "images": ["*"], "restrictedField": field}]
+    (policy,) = policies(cluster_policy("c", rule(podSecurity=pod_security("restricted", exclude=exclude))))
+    request = pod(**{name: value for name, value in RESTRICTED.items() if name != "seccompProfile"})
+    assert judged(policy, request, cel) == Verdict(False, "", frozenset({0}))
+
+
 def test_pod_security_is_not_pod_security_admission(cel: Evaluator) -> None:
     """At restricted the baseline's controls are asked too: a Windows pod that adds a capability is refused."""
     (policy,) = policies(cluster_policy("c", rule(podSecurity=pod_security("restricted"))))

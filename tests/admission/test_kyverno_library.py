@@ -24,9 +24,10 @@ from tests.conftest import FIGURE
 from tests.controlplane import build
 from tests.generator.kyverno import (
     cluster_policy,
+    imaged,
     object_like,
     pod_security,
-    random_exclusion,
+    random_exclusions,
     random_pattern,
     rule,
 )
@@ -110,10 +111,9 @@ class Case(NamedTuple):
     @classmethod
     def any(cls, random: Random) -> Case:
         level = random.choice((BASELINE, RESTRICTED))
-        entries = [random_exclusion(random) for _ in range(random.choice((0, 1, 2, 4, 8, 16)))]
         version = random.choice((*("latest",) * len(VERSIONS), *VERSIONS))
-        pod = {"apiVersion": "v1", "kind": "Pod"} | random_pod(random)
-        return cls(pod_security(level, version=version, exclude=entries), pod)
+        pod = {"apiVersion": "v1", "kind": "Pod"} | imaged(random, random_pod(random))
+        return cls(pod_security(level, version=version, exclude=random_exclusions(random)), pod)
 
     @property
     def request(self) -> Request:
@@ -142,23 +142,26 @@ def judged(cases: Sequence[Case]) -> list[tuple[Verdict, Verdict]]:
 
 
 def test_random_rules_with_pod_security(library: Path, record_property: Record) -> None:
-    """The same verdict for each rule and pod, with what the rule leaves out and without; who is excused is named."""
+    """The same verdict for each rule and pod, with what the rule leaves out, which excuses, and without.
+
+    Unknown is what releases of Kyverno do not agree on.
+    """
     seed = seeded()
     random, count = Random(seed), Counter[str]()
     for some in batched((Case.any(random) for _ in range(NUMBER)), EACH):
         said = theirs(library, [question for one in some for question in one.questions])
         for one, (asked, expected) in zip(some, zip(judged(some), batched(said, 2), strict=True), strict=True):
             for verdict, result in zip(asked, expected, strict=True):
-                assert verdict.refuses in (result == "fail", None), (seed, orjson.dumps(one), verdict, result)
+                assert verdict.refuses in (result == "fail", None), (seed, orjson.dumps([*one]), verdict, result)
                 count["unknown"] += verdict.refuses is None
             verdict, without = asked
             if None not in (verdict.refuses, without.refuses):
-                assert bool(verdict.excused) is (without.refuses is not verdict.refuses), (seed, orjson.dumps(one))
+                assert bool(verdict.excused) is (without.refuses is not verdict.refuses), (seed, orjson.dumps([*one]))
                 count["excused"] += bool(verdict.excused)
             count["refused"] += bool(verdict.refuses)
     assert 0.2 < count["refused"] / NUMBER < 0.8
     assert count["excused"] > NUMBER // 50
     assert count["unknown"] < NUMBER // 10
     figure = f"Kyverno: {NUMBER:,} rules with podSecurity and pods, {count['refused']:,} refused, "
-    figure += f"{count['excused']:,} excused, {count['unknown']:,} unknown, 0 differences with its own packages "
-    record_property(FIGURE, f"{figure}(POSTURE_SEED={seed})")
+    figure += f"{count['excused']:,} excused, {count['unknown']:,} of {2 * NUMBER:,} answers unknown, "
+    record_property(FIGURE, f"{figure}0 differences with its own packages (POSTURE_SEED={seed})")

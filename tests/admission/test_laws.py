@@ -23,7 +23,7 @@ from posture.admission.units import ordered, violated
 from posture.admission.violations import VIOLATIONS, Violation
 from posture.config import Config
 from posture.inputs import Inputs
-from posture.model import Change, Gap, Unit
+from posture.model import Change, Changed, Gap, Unit
 from tests.admission.clusters import BY_ID, NUMBERS, Said, admitted, edited, evaluated, ids, made_in, refused
 from tests.conftest import FIGURE
 from tests.generator.admission import cluster
@@ -157,10 +157,13 @@ def removing_one_of_two_equal_policies_is_never_drift(random: Random, settings: 
 
 
 def without(live: Admission, entry: Entry) -> Admission | None:
-    """What is refused when an exception is taken away; None where it is no object of the cluster."""
+    """What is refused when an exception is taken away; None where it is no object of the cluster.
+
+    An update, which costs a tenth of an evaluation: test_updates.py is where both are held against each other.
+    """
     exemption, through = entry.exemption, entry.through
     away = removed(live.snapshot, through.namespace, exemption.removal, local=exemption.local, label=through.name)
-    return evaluate(live.snapshot.replaced((one.key, one.new) for one in away)) if away else None
+    return evaluate(live.snapshot.replaced((one.key, one.new) for one in away), live, away) if away else None
 
 
 def entries(random: Random, live: Admission, most: int = 8) -> Iterator[tuple[Entry, Admission]]:
@@ -322,7 +325,8 @@ def hidden(live: Admission, kind: str, *, gap: bool = True) -> Admission:
     """The same without the objects of a kind, because it was forbidden, or because there are none."""
     index = {name: objects for name, objects in live.snapshot.index.items() if name != kind}
     gaps = (Gap(kind, "", "forbidden", f"{kind} is forbidden"),) if gap else ()
-    return evaluate(replace(live.snapshot, index=index, gaps=gaps, derived={}))
+    gone = [Changed(key, content, None) for key, content in live.snapshot.objects(kind)]
+    return evaluate(replace(live.snapshot, index=index, gaps=gaps, derived={}), live, gone)
 
 
 def a_gap_opens_nothing_and_resolves_nothing(random: Random, settings: Settings) -> int:

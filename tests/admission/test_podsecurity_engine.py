@@ -25,6 +25,7 @@ from posture.admission.evaluate import evaluate
 from posture.admission.policy import NONE, Asked, Policy, Space, Verdict
 from posture.admission.pss import LATEST, version_of, violations
 from posture.admission.requests import NAMESPACES, PODS, Request, Resource, pod_creation
+from posture.admission.sentences import sentence
 from posture.errors import FileError
 from posture.inputs import Inputs
 from posture.kinds import API_SERVER_FLAGS
@@ -405,6 +406,17 @@ def test_without_its_level_a_namespace_loses_all_of_it_by_that_label() -> None:
     (change,) = (one for one in compare(old, new).changes if one.direction == "loosened")
     assert change.through == Through("Label", "pay", ENFORCE)
     assert {unit["control"] for unit in change.gained} > UNTIL_34
+
+
+@pytest.mark.parametrize(("after", "said"), [
+    (labels_of("restricted", "v1.27"), "pods with sysctls that are safe since 1.27 and Windows pods"),
+    (labels_of("baseline", "v1.30"), "pods that run as root, pods that may gain privileges and 4 more kinds of pods"),
+])  # fmt: skip
+def test_what_was_relaxed_is_said_where_there_is_nothing_else(after: Labels, said: str) -> None:
+    """Beside what every version forbids it would only distract."""
+    old, new = (evaluate(cluster(namespace("pay", **one))) for one in (labels_of("restricted", "v1.24"), after))
+    every = [sentence(one, None, new) for one in compare(old, new).changes if one.direction == "loosened"]
+    assert any(one.startswith(f"Namespace pay now admits {said}") for one in every)
 
 
 def test_a_newer_server_admits_what_it_relaxed() -> None:

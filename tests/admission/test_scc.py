@@ -382,7 +382,7 @@ def test_many_grants_stay_cheap() -> None:
     """With 1,000 namespaces that each have a grant, a namespace costs microseconds."""
     many = [lets("anyuid", account(f"n{number}", "app"), namespace=f"n{number}") for number in range(1000)]
     policy = only(shipped(*many))
-    start = time.perf_counter()
+    start = time.process_time()
     found = [variant(policy, Space.of(f"n{number}", {"annotations": UIDS})) for number in range(1000)]
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.2
     assert {len(one.exemptions) for one in found if one is not None} == {1}

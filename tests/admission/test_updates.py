@@ -23,7 +23,7 @@ from tests.admission.clusters import edited, evaluated, taken
 from tests.conftest import FIGURE
 from tests.generator import vap
 from tests.generator.admission import cluster
-from tests.generator.engines import FUTURE
+from tests.generator.engines import FUTURE, webhook, webhooks
 from tests.generator.objects import Object, namespace
 from tests.generator.policies import RULES
 
@@ -211,3 +211,15 @@ def test_gaps_come_and_go(settings: Settings) -> None:
     place = ("namespace:pay", "pay", Through("Label", "pay", ""))
 
     assert [admission.doubt(one, *place) for one in (before, during, after)] == [None, gap, None]
+
+
+@pytest.mark.parametrize("kind", ["endpointslices.discovery.k8s.io", "*"])
+def test_a_gap_alone_is_a_change(kind: str, settings: Settings) -> None:
+    """That nobody could read what answers for a webhook makes another policy of it, whatever objects there are."""
+    objects = [*small(), webhooks("hooks", webhook("hook.example.com", "hooks/checker"))]
+    there, hidden = taken(objects, settings), taken(objects, settings, Gap(kind, "", "forbidden", "forbidden"))
+    states = [state(evaluate(one)) for one in (there, hidden)]
+
+    assert states[0]["policies"] != states[1]["policies"]
+    assert state(evaluate(hidden, evaluate(there), [])) == states[1]
+    assert state(evaluate(there, evaluate(hidden), [])) == states[0]

@@ -648,8 +648,8 @@ def test_many_namespaces_and_policies_cost_little() -> None:
     objects = [one for n in range(30) for one in (policy(f"p{n}", SKIP, matchConstraints=chosen), binding(f"p{n}"))]
     spaces = [space(f"ns{n}", team=f"t{n % 20}") for n in range(3000)]
     found = [*policies(snapshot(objects))]
-    start = time.perf_counter()
+    start = time.process_time()
     variants = {variant(one, where) for one in found for where in spaces}
 
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert variants == {Variant(None, frozenset())}

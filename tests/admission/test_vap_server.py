@@ -169,6 +169,15 @@ def removed(plane: ControlPlane, cases: list[Case]) -> None:
         for path in (BINDINGS, POLICIES):
             with contextlib.suppress(RefusedError):
                 plane.request("DELETE", f"{path}/{name}")
+    ask = Ask("CREATE", "Pod", "vap-one", "vap-last-none", "admin", _pod("vap-last-none"), {})
+    forgotten(lambda: "failed expression: false" in said(plane, ask))
+
+
+def forgotten(heeded: Callable[[], bool]) -> None:
+    """Wait until the server no longer heeds what was taken away last: it would refuse what the next test makes."""
+    end = time.monotonic() + SECONDS
+    while heeded() and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 # posture's answers --------------------------------------------------------------------------------------------------

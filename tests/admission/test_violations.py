@@ -15,7 +15,7 @@ from posture.admission.policy import Space
 from posture.admission.pss import LATEST, judged, standard, violations
 from posture.admission.requests import NAME_LABEL, NAMESPACES, PODS, Request
 from posture.admission.violations import CONTROLS as NUMBERS
-from posture.admission.violations import ENFORCE, NEW, USERS, VIOLATIONS, Violation
+from posture.admission.violations import ENFORCE, NEW, OLDER, USERS, VIOLATIONS, Violation
 from tests.admission.test_defaults import comparable
 from tests.admission.test_pss import FORBIDDEN
 from tests.admission.test_server import MERGE, REASONS, Policy, reasons, refusal
@@ -25,8 +25,8 @@ from tests.generator.objects import Object, namespace, service_account
 
 PAY = Space.of("pay", {"labels": {"team": "pay"}})
 POD_REQUESTS = [one for one in VIOLATIONS if one.resource == PODS and one.operation != "CONNECT"]
-OF_PODS = [one for one in POD_REQUESTS if "/until-" not in one.control]
-OF_OLDER = [one for one in POD_REQUESTS if "/until-" in one.control]
+OF_PODS = [one for one in POD_REQUESTS if OLDER not in one.control]
+OF_OLDER = [one for one in POD_REQUESTS if OLDER in one.control]
 """What only older versions forbid."""
 OF_OTHERS = [one for one in VIOLATIONS if one not in POD_REQUESTS]
 OVERRIDING = {one.overrides: one.id for one in CONTROLS if one.overrides}
@@ -57,7 +57,7 @@ def test_a_pod_violates_its_control_and_what_that_implies(one: Violation) -> Non
 
 
 NEWEST = max(variant.since for control in CONTROLS for variant in control.variants)
-OLDER = {
+RELAXED = {
     "windows": ("allowPrivilegeEscalation", "capabilities_restricted", "seccompProfile_restricted"),
     **{name: (name,) for name in ("runAsNonRoot", "runAsUser", "seLinuxOptions", "sysctls")},
 }
@@ -75,7 +75,7 @@ def since(control: str) -> int:
 
 def refusing(one: Violation, level: Level, version: int) -> list[str]:
     """The controls by which a level in a version refuses what a later version relaxes."""
-    asked = [control for control in OLDER[one.control.partition("/")[0]] if level in (RESTRICTED, LEVELS[control])]
+    asked = [control for control in RELAXED[one.control.partition("/")[0]] if level in (RESTRICTED, LEVELS[control])]
     return sorted(control for control in asked if since(control) <= version <= last(one))
 
 
@@ -93,7 +93,7 @@ def test_every_relaxation_has_a_test_request() -> None:
     """Of all the controls: those that a newer version of a control allows, or no longer asks of every pod."""
     relaxed = {(control.id, newer.since - 1) for control in CONTROLS
                for older, newer in pairwise(control.variants) if older.rule is newer.rule}  # fmt: skip
-    known = {(control, last(one)) for one in OF_OLDER for control in OLDER[one.control.partition("/")[0]]}
+    known = {(control, last(one)) for one in OF_OLDER for control in RELAXED[one.control.partition("/")[0]]}
     assert relaxed - known == {("procMount", 34)}  # the request of procMount_restricted
     (unmasked, *_) = (one.request(PAY).object or {} for one in OF_PODS if one.control == "procMount_restricted")
     assert [[found.control for found in violations(unmasked, BASELINE, version)] for version in (34, 35)] == [

@@ -18,7 +18,7 @@ import pytest
 from posture.admission.engines.webhooks import judged, policies, variant
 from posture.admission.policy import ADMITS, Asked, Policy, Verdict
 from posture.cel import Process
-from tests.admission.test_vap_server import SECONDS, prepared, said, stored_pods
+from tests.admission.test_vap_server import SECONDS, forgotten, prepared, said, stored_pods
 from tests.conftest import FIGURE
 from tests.controlplane.client import RefusedError
 from tests.controlplane.controlplane import ControlPlane
@@ -69,9 +69,8 @@ def installed(plane: ControlPlane, cases: list[Case]) -> dict[str, Object]:
             found[case.policy["metadata"]["name"]] = stored | {"apiVersion": vap.ADMISSION, "kind": KIND}
     rule = {"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
     plane.request("POST", PATH, configuration("vap-last", rules=[rule]))
-    ask = Ask("CREATE", "Pod", "vap-one", "vap-last-0", "admin", POD, {})
     end = time.monotonic() + SECONDS
-    while not refused(plane, ask):
+    while not refused(plane, LAST):
         assert time.monotonic() < end, "the server does not heed a new webhook"
         time.sleep(0.1)
     return found
@@ -79,6 +78,7 @@ def installed(plane: ControlPlane, cases: list[Case]) -> dict[str, Object]:
 
 KIND = "ValidatingWebhookConfiguration"
 POD: Object = {"metadata": {"name": "vap-last-0"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}
+LAST = Ask("CREATE", "Pod", "vap-one", "vap-last-0", "admin", POD, {})
 
 
 def refused(plane: ControlPlane, ask: Ask) -> bool:
@@ -116,6 +116,7 @@ def compared(plane: ControlPlane, cel: Process, random: Random, number: int) -> 
         for name in [*(case.policy["metadata"]["name"] for case in cases), "vap-last"]:
             with contextlib.suppress(RefusedError):
                 plane.request("DELETE", f"{PATH}/{name}")
+        forgotten(lambda: refused(plane, LAST))
     return count
 
 

@@ -114,22 +114,28 @@ THERE: tuple[Any, ...] = (
     "x", "xy", "y", "z", "", "true", True, False, None, 0, 1, 2, 3, -1, 1000, 1.5, "0", "1", "2", "-1", "1.50", "500m",
     "1Gi", "1024Mi", "1k", "10s", "90m", "60m", "1h30m", {}, [], {"a": "x"}, ["x"],
 )  # fmt: skip
-CONTROLS = (
-    "HostProcess", "Host Namespaces", "Privileged Containers", "Capabilities", "HostPath Volumes", "Host Ports",
-    "AppArmor", "SELinux", "/proc Mount Type", "Seccomp", "Sysctls", "Volume Types", "Privilege Escalation",
-    "Running as Non-root", "Running as Non-root user",
-)  # fmt: skip
-LISTS = ("containers", "initContainers", "ephemeralContainers")
-RESTRICTED_FIELDS = (
-    *(f"spec.{kind}[*].securityContext.{field}" for kind in LISTS for field in (
-        "capabilities.add", "capabilities.drop", "runAsNonRoot", "runAsUser", "allowPrivilegeEscalation", "privileged",
-        "procMount", "seccompProfile.type", "seLinuxOptions.type")),
-    *(f"spec.securityContext.{field}" for field in (
-        "runAsNonRoot", "runAsUser", "seccompProfile.type", "seLinuxOptions.type", "sysctls[*].name",
-        "windowsOptions.hostProcess")),
-    "spec.containers[*].ports[*].hostPort", "spec.volumes[*].hostPath", "spec.hostNetwork", "spec.hostPID",
-)  # fmt: skip
-RESTRICTED_VALUES = ("*", "true", "false", "nil", "0", "NET_*", "ALL", "Unconfined", "Unmasked", "spc_t", "8*", "net.*")
+LISTS = ("containers", "containers", "initContainers", "ephemeralContainers")
+POD, CONTAINER = "spec.securityContext", "spec.{}[*].securityContext"
+CONTROLS: Mapping[str, tuple[str, ...]] = {
+    "HostProcess": (f"{POD}.windowsOptions.hostProcess", f"{CONTAINER}.windowsOptions.hostProcess"),
+    "Host Namespaces": ("spec.hostNetwork", "spec.hostPID", "spec.hostIPC"),
+    "Privileged Containers": (f"{CONTAINER}.privileged",),
+    "Capabilities": (f"{CONTAINER}.capabilities.add", f"{CONTAINER}.capabilities.drop"),
+    "HostPath Volumes": ("spec.volumes[*].hostPath",),
+    "Host Ports": ("spec.{}[*].ports[*].hostPort",),
+    "AppArmor": ("metadata.annotations", f"{POD}.appArmorProfile.type", f"{CONTAINER}.appArmorProfile.type"),
+    "SELinux": tuple(f"{one}.seLinuxOptions.{field}" for one in (POD, CONTAINER) for field in ("type", "user", "role")),
+    "/proc Mount Type": (f"{CONTAINER}.procMount",),
+    "Seccomp": (f"{POD}.seccompProfile.type", f"{CONTAINER}.seccompProfile.type"),
+    "Sysctls": (f"{POD}.sysctls[*].name",),
+    "Volume Types": ("spec.volumes[*].hostPath", "spec.volumes[*].nfs", "spec.volumes[*].gitRepo"),
+    "Privilege Escalation": (f"{CONTAINER}.allowPrivilegeEscalation",),
+    "Running as Non-root": (f"{POD}.runAsNonRoot", f"{CONTAINER}.runAsNonRoot"),
+    "Running as Non-root user": (f"{POD}.runAsUser", f"{CONTAINER}.runAsUser"),
+}
+"""The controls, each with fields that an entry may restrict it to."""
+VALUES = ("*", "*", "?*", "true", "false", "nil", "nil", "0", "NET_*", "ALL", "Un*", "spc_t", "net.*", "/")
+IMAGES = ("x", "y", "xy")
 
 
 def random_pattern(random: Random) -> Object:
@@ -173,12 +179,26 @@ def _like(random: Random, pattern: Any) -> Any:
     return random.choice(THERE)
 
 
-def random_exclusion(random: Random) -> Object:
-    """An entry of `validate.podSecurity.exclude`, as its schema takes it."""
-    found: Object = {"controlName": random.choice(CONTROLS)}
-    if random.random() < 0.7:
-        found["images"] = [random.choice(("*", "*", "x*", "?", "other"))]
+def imaged(random: Random, pod: Object) -> Object:
+    """A pod whose containers have images that entries tell apart."""
+    for one in (one for kind in sorted({*LISTS}) for one in pod["spec"].get(kind) or ()):
+        one["image"] = random.choice(IMAGES)
+    return pod
+
+
+def random_exclusions(random: Random) -> list[Object]:
+    """What `validate.podSecurity.exclude` holds: some controls or all, each for what pods or containers say."""
+    some = random.sample(sorted(CONTROLS), random.choice((0, 1, 2, 5, 12, len(CONTROLS))))
+    found = [_exclusion(random, one) for one in some for _ in range(random.choice((1, 2, 2, 3)))]
+    return random.sample(found, len(found))
+
+
+def _exclusion(random: Random, control: str) -> Object:
+    found: Object = {"controlName": control}
+    if random.random() < 0.6:
+        found["images"] = [random.choice(("*", "*", "*", *IMAGES, "x*"))]
     if random.random() < 0.3:
-        found["restrictedField"] = random.choice(RESTRICTED_FIELDS)
-        found["values"] = random.sample(RESTRICTED_VALUES, random.choice((1, 1, 2)))
+        found["restrictedField"] = random.choice(CONTROLS[control]).format(random.choice(LISTS))
+        if random.random() < 0.7:
+            found["values"] = random.sample(VALUES, random.choice((1, 1, 2)))
     return found

@@ -339,10 +339,14 @@ def _globbed(glob: str, name: str) -> bool:
 
 
 def _up_to_slash(places: set[int], name: str) -> set[int]:
+    """From each place on to the next slash: what a place before has reached is not walked again."""
     found: set[int] = set()
-    for start in places:
-        slash = name.find("/", start)
-        found.update(range(start, (len(name) if slash < 0 else slash) + 1))
+    end = -1
+    for start in sorted(places):
+        if start > end:
+            slash = name.find("/", start)
+            end = len(name) if slash < 0 else slash
+            found.update(range(start, end + 1))
     return found
 
 

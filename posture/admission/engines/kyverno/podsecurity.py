@@ -210,8 +210,9 @@ def _errors_of(control: str, form: Form, pod: Pod) -> list[Error]:
     fields = list(form.rule(pod, form.allowed))
     if control == "runAsNonRoot":
         fields = list(_run_as_non_root(pod))
-    elif control == "seccompProfile_restricted" and any(one.path.endswith(".type") for one in fields):
-        fields = [one for one in fields if one.path.endswith(".type")]
+    elif control == "seccompProfile_restricted":
+        said = [one for one in fields if one.path.endswith(".type")]
+        fields = said or [one._replace(path=f"{one.path}.type") for one in fields]
     elif control == "allowPrivilegeEscalation":
         fields = [one._replace(value=_escalation(one, pod)) for one in fields]
     elif control == "restrictedVolumes":
