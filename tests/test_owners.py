@@ -148,11 +148,9 @@ def test_the_last_rule_that_matches_wins_over_all_evidence() -> None:
 
 
 def test_labels_that_may_name_teams_are_suggested() -> None:
-    """Those that repeat their values, the usual names first; not what names each differently, or sets what it admits."""
+    """Those that repeat their values, the usual names first; not what names each differently, or what it admits."""
     names = ("a", "b", "c", "d")
-    objects = [
-        guarded(name, squad="x" if name < "c" else "y", id=f"id-{name}", owner="o", one=name) for name in names
-    ]
+    objects = [guarded(name, squad="x" if name < "c" else "y", id=f"id-{name}", owner="o", one=name) for name in names]
     cluster: Snapshot = snapshot([*objects, namespace("kube-system", squad="z"), binding("b", "ClusterRole/view")])
 
     assert suggestions(cluster) == [("owner", 4, 4), ("squad", 4, 4)]
