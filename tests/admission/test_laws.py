@@ -17,7 +17,7 @@ from posture import admission
 from posture.admission.edits import removed
 from posture.admission.evaluate import READS, Admission, evaluate
 from posture.admission.gaps import doubt
-from posture.admission.policy import ANY
+from posture.admission.policy import ANY, Policy
 from posture.admission.register import Entry, register
 from posture.admission.units import ordered, violated
 from posture.admission.violations import VIOLATIONS, Violation
@@ -27,8 +27,8 @@ from posture.model import Change, Changed, Gap, Unit
 from tests.admission.clusters import BY_ID, NUMBERS, Said, admitted, edited, evaluated, ids, made_in, refused
 from tests.conftest import FIGURE
 from tests.generator.admission import cluster
-from tests.generator.engines import webhook, webhooks
-from tests.generator.objects import Object
+from tests.generator.engines import config, constraint, endpoint_slice, gatekeeper, template, webhook, webhooks
+from tests.generator.objects import Object, namespace
 from tests.generator.policies import Maker
 
 type Settings = dict[str, Any]
@@ -262,14 +262,21 @@ def a_new_exception_is_told_by_what_it_opens(random: Random, settings: Settings)
 
 
 def a_cluster_does_not_differ_from_itself(random: Random, settings: Settings) -> int:
-    """Nothing gained, nothing lost, nothing to note, nothing unknown."""
+    """Nothing gained, nothing lost, nothing to note, nothing unknown; in whatever order its objects come."""
     objects = drawn(random)
     again = objects.copy()
     random.shuffle(again)
-    found = admission.compare(evaluated(objects, settings), evaluated(again, settings))
+    one, other = evaluated(objects, settings), evaluated(again, settings)
+    found = admission.compare(one, other)
 
     assert (found.changes, found.notes, found.unknown) == ((), (), ())
+    assert [*map(said, one.policies)] == [*map(said, other.policies)]
     return 1
+
+
+def said(policy: Policy) -> tuple[Any, ...]:
+    """What one edits of a policy, and the objects that are named with it, in order."""
+    return policy.engine, policy.through, policy.keys, [(one.through, one.keys) for one in policy.exemptions]
 
 
 def differences_mirror_each_other(random: Random, settings: Settings) -> int:
@@ -349,6 +356,28 @@ def a_gap_opens_nothing_and_resolves_nothing(random: Random, settings: Settings)
         for hit in holds - held:
             assert doubt(gapped, hit.subject, hit.scope, hit.through, live.snapshot), (kind, hit)
     return len(kinds)
+
+
+def test_objects_come_in_any_order(settings: Settings) -> None:
+    """Several of what random clusters have one of: slices of a Service, webhooks, Configs, expansions."""
+    slices = [endpoint_slice("hooks", "checker", (True,)), endpoint_slice("hooks", "checker", (False,))]
+    slices[1]["metadata"] = {**slices[1]["metadata"], "name": "checker-a"}
+    hooks = [one for one in gatekeeper() if one["kind"] == "ValidatingWebhookConfiguration"]
+    renamed = [{**hooks[0], "metadata": {"name": name}} for name in ("b", "a")]
+    expansions: list[Object] = [
+        {"apiVersion": "expansion.gatekeeper.sh/v1beta1", "kind": "ExpansionTemplate", "metadata": {"name": name},
+         "spec": {"applyTo": [{"groups": ["apps"], "versions": ["v1"], "kinds": ["Deployment"]}]}}
+        for name in ("b", "a")
+    ]  # fmt: skip
+    objects = [
+        namespace("pay"), *slices, webhooks("checker", webhook("checker.example.com", "hooks/checker")), *renamed,
+        *expansions, template("Never", "false"), constraint("Never", "b"), constraint("Never", "a"),
+        config((["pay"], ["*"])), config((["pay"], ["*"]), name="other"),
+    ]  # fmt: skip
+    one, other = evaluated(objects, settings), evaluated([*reversed(objects)], settings)
+
+    assert [*map(said, one.policies)] == [*map(said, other.policies)]
+    assert [policy.content for policy in one.policies] == [policy.content for policy in other.policies]
 
 
 # What runs them -----------------------------------------------------------------------------------------------------

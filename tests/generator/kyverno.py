@@ -187,9 +187,13 @@ def imaged(random: Random, pod: Object) -> Object:
 
 
 def random_exclusions(random: Random) -> list[Object]:
-    """What `validate.podSecurity.exclude` holds: some controls or all, each for what pods or containers say."""
-    some = random.sample(sorted(CONTROLS), random.choice((0, 1, 2, 5, 12, len(CONTROLS))))
-    found = [_exclusion(random, one) for one in some for _ in range(random.choice((1, 2, 2, 3)))]
+    """What `validate.podSecurity.exclude` holds: some controls, or all but that one is left out in part alone."""
+    whole: list[Object] = []
+    some = random.sample(sorted(CONTROLS), random.choice((1, 1, 0, 2, 4, 8)))
+    if len(some) == 1:
+        others = [one for one in CONTROLS if one not in some]
+        whole = [{"controlName": one} | more for one in others for more in ({}, {"images": ["*"]})]
+    found = whole + [_exclusion(random, one) for one in some for _ in range(random.choice((1, 2, 2, 3)))]
     return random.sample(found, len(found))
 
 

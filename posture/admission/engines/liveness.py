@@ -57,7 +57,7 @@ def keys(snapshot: Snapshot, client_config: Mapping[str, Any]) -> tuple[Key, ...
         return ()
     namespace, name = str(service.get("namespace") or ""), str(service.get("name") or "")
     slices = _slices(snapshot).get((namespace, name), ())
-    return (Key(SERVICES, namespace, name), *(key for key, _ in slices))
+    return (Key(SERVICES, namespace, name), *sorted(key for key, _ in slices))
 
 
 def of_cluster(snapshot: Snapshot) -> bool:

@@ -59,7 +59,7 @@ def policies(snapshot: Snapshot) -> Iterator[Policy]:
     found = webhook.find(snapshot)
     gap = snapshot.gap(CONFIGS, found.namespace) or snapshot.gap(CONFIGURATIONS)
     doubt = f"{gap.resource}: {gap.message}" if gap else ""
-    keys = (*found.keys, *(key for key, _ in snapshot.objects(EXPANSIONS)))
+    keys = (*found.keys, *sorted(key for key, _ in snapshot.objects(EXPANSIONS)))
     cluster = _Cluster(found, *exemptions.common(snapshot, found), _expanded(snapshot), doubt, keys)
     known: dict[str, tuple[templates.Template, Content | None, _State]] = {}
     for key, content in constraints:

@@ -139,7 +139,7 @@ def common(snapshot: Snapshot, webhook: Webhook) -> tuple[Ways, Mapping[str, int
     """What takes something out of every constraint; the numbers of the webhook's own fields and of the account."""
     ways = Ways()
     numbers: dict[str, int] = {}
-    for key, content in snapshot.objects(CONFIGS):
+    for key, content in sorted(snapshot.objects(CONFIGS), key=lambda one: one[0]):
         _config(ways, key, content, webhook.namespace)
     edited = Edited("ValidatingWebhookConfiguration", webhook.key, webhook.key.name, webhook.content)
     at, named = ("webhooks", webhook.place), f"webhooks[{webhook.name}]"

@@ -123,7 +123,7 @@ def find(snapshot: Snapshot) -> Webhook:
         for place, one in enumerate(mappings(content.get("webhooks")))
         if one.get("name") == WEBHOOK
     ]
-    found.sort(key=lambda one: one[0].name != NAME)
+    found.sort(key=lambda one: (one[0].name != NAME, one[0], one[2]))
     if not found:
         return _assumed(snapshot)
     key, content, place, given = found[0]
