@@ -17,6 +17,7 @@ from .gaps import doubt, named_through, unseen
 from .policy import ANY, Exemption, Policy, Space
 from .register import Entry, entry_of, register, wanting
 from .units import ordered, own, violated
+from .untold import untold
 
 NAME = "admission"
 LABEL, ENFORCE = "Label", "pod-security.kubernetes.io/enforce"
@@ -45,10 +46,11 @@ def compare(
     if within is not None:
         found = [change for where in within for change in gains.at(where)]
         return Comparison(tuple(sorted(found, key=_order)), (), tuple(dict.fromkeys(gains.unknown)))
-    losses = Gains(live, baseline, {}, growth=growth)
+    losses = Gains(live, baseline, {}, growth=growth, back=True)
     found = [change for where in gains.places() for change in gains.at(where)]
     found += [change.mirrored() for where in losses.places() for change in losses.at(where)]
-    unknown = tuple(dict.fromkeys([*gains.unknown, *losses.unknown]))
+    doubts = [*gains.unknown, *losses.unknown]
+    unknown = tuple(dict.fromkeys([*doubts, *untold(NAME, baseline, live, found, doubts)]))
     return Comparison(tuple(sorted(found, key=_order)), tuple(_notes(gains)), unknown)
 
 
@@ -66,11 +68,13 @@ class _Found(NamedTuple):
 class Gains:
     """What `live` admits beyond `baseline`, namespace by namespace; only those that are not the same are looked at."""
 
-    def __init__(self, baseline: Admission, live: Admission, peers: Peers, *, growth: bool) -> None:
+    def __init__(self, baseline: Admission, live: Admission, peers: Peers, *, growth: bool, back: bool = False) -> None:
         self.baseline = baseline
         self.live = live
         self.peers = peers
         self.growth = growth
+        self.back = back
+        """Whether this is the way back: what is gone there was lost, and is told as that."""
         self.unknown: list[Unknown] = []
 
     def places(self) -> list[Where]:
@@ -225,6 +229,8 @@ class Gains:
         """What is wrong with exceptions that open something here, and was not wrong with the same before."""
         for through, share in space.shares.items():
             entry, old = entry_of(self.live, through), entry_of(self.baseline, through)
+            if self.back and old is not None and old.state == "unknown":
+                continue  # nobody can say that it is better kept
             if share.opens and entry is not None:
                 was = {*wanting(old), *(["unused"] if old.state == "inert" else [])} if old else set()
                 new = [{"exception": state} for state in wanting(entry) if state not in was]
@@ -399,7 +405,7 @@ def _notes(gains: Gains) -> Iterator[Note]:
                 lost.setdefault((part.policy.through, tuple(sorted(others))), []).append(name)
     for (through, rest), names in sorted(lost.items()):
         what = f"label {through.name}" if through.kind == LABEL else named_through(through)
-        text = f"{what} no longer refuses what {listed(list(rest), 3)} still refuses"
+        text = f"{what} no longer refuses what is tested; {listed(list(rest), 3)} still does"
         where = f" in {listed(sorted({*names}), 3)}" if {*names} != {""} else ""
         yield Note(NAME, "redundancy", place_of(min(names))[0], place_of(min(names))[1], text + where)
 

@@ -122,8 +122,8 @@ def _entry(
     key = Key(NAMESPACES, "", through.namespace) if exemption.local else next(iter(exemption.keys), None)
     facts = about.of(through, exemption, key)
     known = result.snapshot.entry(key) if key else None
-    policies = dict.fromkeys(policy for _, share in sorted(shares.items()) for policy in share.policies)
-    policies |= dict.fromkeys(more)
+    among = (policy for _, share in sorted(shares.items()) for policy in share.policies)
+    policies = {policy.root: policy for policy in (*among, *more)}  # after an update one may be there as it was, too
     opens = {name: share.opens for name, share in sorted(shares.items()) if share.opens}
     maybe = {name: share.maybe for name, share in sorted(shares.items()) if share.maybe}
     serves = tuple(sorted({subject for share in shares.values() for subject in share.serves}))
@@ -136,7 +136,7 @@ def _entry(
     ends = facts.get("expires", ("", ""))[0]
     overdue = bool(about.now and ends and ends <= about.now) and state not in ("expired", "misplaced", "inert")
     return Entry(
-        through, exemption, tuple(policies), tuple(sorted(shares)), opens, maybe, serves, facts,
+        through, exemption, tuple(policies.values()), tuple(sorted(shares)), opens, maybe, serves, facts,
         known.created if known else "", state, overdue,
     )  # fmt: skip
 
@@ -184,7 +184,7 @@ def _state(exemption: Exemption, *, opens: bool, serves: bool, sure: bool) -> St
         return "expired"
     if exemption.idle:
         return "misplaced"
-    if serves and (opens or not sure):
+    if serves:
         return "used"
     if opens:
         return "unused"

@@ -123,6 +123,8 @@ def _of_exception(name: str, wrong: Collection[str], *, loosened: bool) -> Itera
     """What is wrong with an exception that opens nothing else, or no longer is."""
     said = [_STATES[state][not loosened] for state in wrong if state in _STATES]
     lacking = [fact for state, fact in _FACTS.items() if state in wrong]
+    if len(lacking) == len(_FACTS) and not loosened:
+        said, lacking = ["is gone, or kept in order now"], []
     if lacking:
         said.append(f"has {_lacking(lacking)}" if loosened else f"says its {listed(lacking, len(lacking))} now")
     if said:

@@ -43,7 +43,10 @@ def shown(shape: Shape) -> str:
     for what, texts in (("label", shape.labels), ("annotation", shape.annotations)):
         parts += [f"with {what} {key}={text}" if text is not None else f"without {what} {key}" for key, text in texts]
     parts += [f"of image {shape.image}"] if shape.image else []
-    parts += [f"made by {shape.user}"] if shape.user else []
+    if shape.groups:
+        parts.append(f"made by a member of {listed([*shape.groups], 3)}")
+    elif shape.user:
+        parts.append(f"made by {shape.user}")
     return listed(parts, len(parts))
 
 

@@ -48,19 +48,12 @@ class Trial:
 
     @cached_property
     def opens(self) -> bool:
-        """Whether anything became possible that was not before.
-
-        What is told under another name now that the first is gone was possible before.
-        """
-        gains, domain = self._of.gains, self._of.domain
-        other = {
-            where for where, change in self._left.items()
-            if where not in gains or domain.beyond(change.gained, gains[where].gained)
-        }  # fmt: skip
-        if not other:
-            return False
-        comparison = domain.compare(self._of.live, self._result, None, self._result.touched)
-        return any(change.direction == "loosened" and change.where in other for change in comparison.changes)
+        """Whether anything became possible that was not before."""
+        gains = self._of.gains
+        return any(
+            where not in gains or self._of.domain.beyond(change.gained, gains[where].gained)
+            for where, change in self._left.items()
+        )
 
     @cached_property
     def breaks(self) -> tuple[str, ...]:

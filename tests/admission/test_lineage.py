@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from posture.admission.evaluate import Admission, evaluate
-from posture.admission.register import register
+from posture.admission.register import ANNOTATIONS, register
 from tests.admission.clusters import evaluated, taken
 from tests.admission.test_updates import state, updated
 from tests.generator.engines import cluster_policy, exception, kyverno, kyverno_rule, pod_security
@@ -24,10 +24,15 @@ def excepting(name: str, *spaces: str, **more: Any) -> Object:
 
 def made(*exceptions: Object, label: str = "", level: str = "restricted") -> list[Object]:
     """Two namespaces, one policy, and exceptions from it."""
-    rule = kyverno_rule("restricted", pod_security(level))
+    rule = kyverno_rule("restricted", pod_security(level), [{"namespaces": ["gone"]}])
     spaces = [namespace("pay"), namespace("web", **({"team": label} if label else {}))]
     settings = {"enablePolicyException=true", "exceptionNamespace=kyverno"}
     return [*spaces, *kyverno(*(f"--{one}" for one in sorted(settings))), cluster_policy("pss", rule), *exceptions]
+
+
+def noted(one: Object) -> Object:
+    """The same with a note that changes nothing but the object itself, which an edit puts back."""
+    return {**one, "metadata": {**one["metadata"], "annotations": {ANNOTATIONS["reason"][0]: "why"}}}
 
 
 A, B = excepting("a", "pay"), excepting("b", "web")
@@ -41,6 +46,8 @@ STEPS: dict[str, Sequence[list[Object]]] = {
     "one is wider, where nothing else counts": (made(B), made(WIDER)),
     "the policy is another": (made(A, B), made(A, B, level="baseline")),
     "the policy and an exception are others": (made(A, B), made(B, level="baseline")),
+    "the exception says why": (made(A, B), made(A, noted(B))),
+    "the policy says why": (made(A, B), [noted(one) if one["kind"] == "ClusterPolicy" else one for one in made(A, B)]),
     "one goes and comes again": (made(A, B), made(B), made(A, B)),
 }
 

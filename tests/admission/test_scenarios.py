@@ -253,7 +253,7 @@ def test_a_lowered_label_with_another_policy_is_a_note(settings: Settings) -> No
 
     assert comparison.changes == ()
     assert [note.kind for note in comparison.notes] == ["redundancy"]
-    assert "ClusterPolicy psp-baseline still refuses" in comparison.notes[0].message
+    assert "ClusterPolicy psp-baseline still does" in comparison.notes[0].message
     assert found(judged(before, after, settings)) == {}
 
 

@@ -16,6 +16,7 @@ from tests.generator.objects import (
     account,
     binding,
     group,
+    guarded,
     namespace,
     role,
     rule,
@@ -139,7 +140,7 @@ class TestASnapshot:
         world.scan(gaps=[ONLY_PAY])
         world.approve()
         done = world.scan(grant(), WEB)
-        assert (kinds(done), done.summary["unknown"], done.unagreed) == ([], 4, (ONLY_PAY,))
+        assert (kinds(done), done.summary["unknown"], done.unagreed) == ([], 7, (ONLY_PAY,))
         assert world.scan(gaps=[ONLY_PAY]).unagreed == ()
 
     def test_it_is_all_or_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +189,7 @@ GAINS: dict[str, list[Object]] = {
     "latent, no role in the namespace": [binding("one", "Role/later", group("devs"), namespace="pay")],
     "a cloud identity": [service_account("pay", "api", **EKS)],
     "a default role that nobody is bound to": [role("view", rule("get,list,watch", "pods"), rule("get", "secrets"))],
-    "in a new namespace": [namespace("new", team="pay-team"), role("one", rule("get", "secrets"), namespace="new"),
+    "in a new namespace": [guarded("new", team="pay-team"), role("one", rule("get", "secrets"), namespace="new"),
                            binding("one", "Role/one", account("new", "api"), namespace="new")],
 }  # fmt: skip
 BASE = [role("view", rule("get,list,watch", "pods")), service_account("pay", "api")]
@@ -235,7 +236,7 @@ class TestSomeFindings:
         """Agreeing to what a new namespace has beyond its peers makes it no less like them."""
         world = agreed_world(PEERS, grant("debug", "get,list,delete"), peer_labels=("team",))
         alike = [
-            namespace("new", team="pay-team"),
+            guarded("new", team="pay-team"),
             *({**one, "metadata": {**one["metadata"], "namespace": "new"}} for one in WIDE),
         ]
         every = together(PEERS, WIDE, alike, GAINS["in a new namespace"])

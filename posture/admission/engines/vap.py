@@ -62,7 +62,8 @@ def parameters_of(snapshot: Snapshot, version: str, kind: str) -> Params:
         return Params(why=f"parameters are of kind {kind}, whose objects are not read")
     if gap := snapshot.gap(PARAMETERS):
         return Params(why=f"{PARAMETERS}: {gap.message}")
-    objects = (manifest(key, content) for key, content in snapshot.objects(PARAMETERS) if _kind(key) == kind)
+    objects = (manifest(key, content) for key, content in sorted(snapshot.objects(PARAMETERS), key=lambda one: one[0])
+               if _kind(key) == kind)  # fmt: skip
     return Params(tuple(objects), known.namespaced, resource=PARAMETERS)
 
 
