@@ -226,11 +226,11 @@ class Questions:
                 Asked(policy, self._request(test, self._wanted[policy, key][0], user, key.shape), key.exemptions)
                 for (policy, key), rows in zip(found, tests, strict=True)
                 for test in rows
-                for user in _users(policy)
+                for user in _users(policy, key.shape)
             ]
             verdicts = iter(self._engines[name].judged(asked, self._cel))
             for (policy, key), rows in zip(found, tests, strict=True):
-                said = {test: [next(verdicts) for _ in _users(policy)] for test in rows}
+                said = {test: [next(verdicts) for _ in _users(policy, key.shape)] for test in rows}
                 row = _row(said, self._wanted[policy, key][1])
                 policy.rows[key] = policy.rows[key].and_(row) if key in policy.rows else row
         self._wanted.clear()
@@ -251,9 +251,9 @@ def _tests(mask: int, *, first: bool) -> list[Violation]:
     return [*found, *dict.fromkeys(one.harmless for one in found if first and one.harmless is not None)]
 
 
-def _users(policy: Policy) -> tuple[User, ...]:
-    """Everybody who matters."""
-    return USERS if policy.users else USERS[:1]
+def _users(policy: Policy, shape: Shape) -> tuple[User, ...]:
+    """Everybody who matters; of requests that somebody in particular makes, he."""
+    return USERS if policy.users and not shape.user else USERS[:1]
 
 
 def _row(said: Mapping[Violation, Sequence[Verdict]], asked: int) -> Row:
