@@ -11,7 +11,7 @@ from .compare import ENFORCE, LABEL
 from .controls import BASELINE, RESTRICTED
 from .evaluate import NAMESPACES, Admission, namespace_of
 from .register import entry_of, register
-from .workloads import requests_of
+from .workloads import requests_once
 
 
 def evidence(live: Admission, change: Change) -> tuple[Key, ...]:
@@ -54,16 +54,21 @@ def _labelled(live: Admission, namespace: str) -> Iterator[tuple[str, tuple[Chan
     content = live.snapshot.get(key)
     if content is None:
         return
-    requests = requests_of(live.snapshot, namespace, kept=False)
-    pods = [request.object for _, request in requests if request.object is not None]
-    for level in (RESTRICTED, BASELINE):
-        if not any(pss.violations(pod, level) for pod in pods):
-            labels = {**(content.get("labels") or {}), ENFORCE: level}
-            what = "nothing that runs there violates it" if pods else "nothing runs there"
-            yield (
-                f"Enforce Pod Security {level} in {namespace}: {what}",
-                (Changed(key, content, {**content, "labels": labels}),),
-            )
+    own = (content.get("labels") or {}).get(ENFORCE)
+    levels = [level for level in (RESTRICTED, BASELINE) if own not in (RESTRICTED, level)]
+    runs = False
+    for _, request in requests_once(live.snapshot, namespace):
+        runs = True
+        levels = [level for level in levels if request.object is None or not pss.violations(request.object, level)]
+        if not levels:
+            break
+    for level in levels:
+        labels = {**(content.get("labels") or {}), ENFORCE: level}
+        what = "nothing that runs there violates it" if runs else "nothing runs there"
+        yield (
+            f"Enforce Pod Security {level} in {namespace}: {what}",
+            (Changed(key, content, {**content, "labels": labels}),),
+        )
     yield "what runs there violates both Pod Security levels: mend the workloads first", ()
 
 

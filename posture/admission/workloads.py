@@ -108,11 +108,15 @@ class _Known:
     found: dict[str, tuple[Any, list[Asking]]] = field(default_factory=dict)
 
 
-def requests_of(snapshot: Snapshot, namespace: str, *, kept: bool = True) -> list[Asking]:
+def requests_once(snapshot: Snapshot, namespace: str) -> Iterator[Asking]:
+    """The same requests one by one, for whom the first may be enough: 15,000 that are kept are 200 MB."""
+    return _Namespace(snapshot, namespace).requests()
+
+
+def requests_of(snapshot: Snapshot, namespace: str) -> list[Asking]:
     """The requests that make the pods of a namespace's workloads, in the order of their kinds and names.
 
-    The list is shared: it must not be changed. A workload may have several requests. Those that are not `kept` are made
-    for this once: 15,000 are 200 MB. Never raises.
+    The list is shared: it must not be changed. A workload may have several requests. Never raises.
     """
     known: _Known = snapshot.derived_from("workloads as requests").setdefault("", _Known())
     maps = tuple(snapshot.index.get(resource) for resource in _READ)
@@ -122,10 +126,7 @@ def requests_of(snapshot: Snapshot, namespace: str, *, kept: bool = True) -> lis
     if namespace not in known.valid:
         mark = _mark(snapshot, namespace)
         if namespace not in known.found or known.found[namespace][0] != mark:
-            found = [*_Namespace(snapshot, namespace).requests()]
-            if not kept:
-                return found
-            known.found[namespace] = mark, found
+            known.found[namespace] = mark, [*_Namespace(snapshot, namespace).requests()]
         known.valid.add(namespace)
     return known.found[namespace][1]
 
