@@ -7,20 +7,20 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from posture.layer import differing
-from posture.model import Change, Comparison, Gap, Key, Note, Snapshot, Through, Unit, Unknown
+from posture.model import Change, Comparison, Gap, Key, Note, Through, Unit, Unknown
 from posture.text import listed
 
 from .enforcement import Part, Profile
-from .engines.liveness import SLICES
 from .evaluate import NAMESPACES, Admission, Enforced, Where, explained, like, namespace_of, place_of, refused_as
-from .gaps import doubt, named_through, unseen
+from .gaps import doubt, named_through, unanswered, unseen
 from .policy import ANY, Exemption, Policy, Space
 from .register import Entry, entry_of, register, wanting
 from .units import ordered, own, violated
 from .untold import untold
+from .violations import ENFORCE
 
 NAME = "admission"
-LABEL, ENFORCE = "Label", "pod-security.kubernetes.io/enforce"
+LABEL = "Label"
 PODS_ONLY = "podsecurity"
 """The engine of which test requests show all that it refuses."""
 NO_POLICY = "NoPolicy"
@@ -251,7 +251,7 @@ class Gains:
             units = [unit for unit in states(policy) if unit not in [*states(old)]]
             unsure = next((one for one in (policy, old) if one and one.denies and one.up is None), None)
             if unsure and old and (policy.up is None) != (old.up is None):
-                gap = _unread(self.live.snapshot, self.baseline.snapshot)
+                gap = unanswered(self.live.snapshot) or unanswered(self.baseline.snapshot)
                 why = Gap(policy.through.kind, "", "not modelled", f"{named_through(policy.through)}: {unsure.why}")
                 self.unknown.append(Unknown(NAME, *place_of(""), policy.through, gap or why))
                 units = [unit for unit in units if unit != {"policy": "down"}]
@@ -271,12 +271,6 @@ class Gains:
                 text = f"{named_through(through)} changed: what it refuses beside what is tested is not evaluated"
                 gap = Gap(through.kind, "", "not modelled", text)
                 self.unknown.append(Unknown(NAME, *place_of(""), through, gap))
-
-
-def _unread(*snapshots: Snapshot) -> Gap | None:
-    """The gap that hides what answers for policies."""
-    found = (snapshot.gap(kind) for snapshot in snapshots for kind in (SLICES, "services"))
-    return next((gap for gap in found if gap is not None), None)
 
 
 def states(policy: Policy | None) -> Iterator[Unit]:
@@ -410,4 +404,4 @@ def _notes(gains: Gains) -> Iterator[Note]:
         yield Note(NAME, "redundancy", place_of(min(names))[0], place_of(min(names))[1], text + where)
 
 
-__all__ = ["ENFORCE", "LABEL", "NAME", "NO_POLICY", "Gains", "compare", "opening", "states"]
+__all__ = ["LABEL", "NAME", "NO_POLICY", "Gains", "compare", "opening", "states"]

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from posture.model import Change, Changed, Content, Key, Snapshot
 
 from . import pss
-from .compare import ENFORCE, LABEL
+from .compare import LABEL
 from .controls import BASELINE, RESTRICTED
 from .evaluate import NAMESPACES, Admission, namespace_of
 from .register import entry_of, register
+from .violations import ENFORCE
 from .workloads import requests_once
 
 

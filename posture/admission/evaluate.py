@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
@@ -18,7 +18,7 @@ from .enforcement import ALL, CLUSTER, Profile, Questions, ask, ask_openings, pa
 from .engines import gatekeeper, kyverno, mutating, opaque, podsecurity, scc, sigstore, vap, webhooks
 from .lineage import alike, renewed
 from .policy import Asked, Engine, Exemption, Policy, Shape, Space, Variant
-from .served import Served, Serving
+from .served import Served, Serving, judged
 from .workloads import WORKLOADS, requests_of
 
 NAMESPACES = "namespaces"
@@ -112,13 +112,17 @@ class Admission:
     @property
     def cel(self) -> Evaluator:
         """Who answers expressions."""
-        found: Evaluator = self.snapshot.settings.get("cel") or Missing()
-        return found
+        return _cel(self.snapshot)
 
     @cached_property
     def places(self) -> frozenset[Where]:
         """Every namespace, and the cluster."""
         return frozenset(map(place_of, self.spaces))
+
+
+def _cel(snapshot: Snapshot) -> Evaluator:
+    found: Evaluator = snapshot.settings.get("cel") or Missing()
+    return found
 
 
 def evaluate(snapshot: Snapshot, previous: Admission | None = None, changed: Iterable[Changed] = ()) -> Admission:
@@ -158,8 +162,8 @@ class _Update:
         self.all = previous is None
         self.kinds = frozenset(kinds)
         self.profiles: WeakValueDictionary[_Key, Profile] = previous.profiles if previous else WeakValueDictionary()
-        self.result_ = Admission(snapshot, (), {}, {})
-        self.questions = Questions(ENGINES, self.result_.cel)
+        self.cel = _cel(snapshot)
+        self.questions = Questions(ENGINES, self.cel)
 
     def result(self) -> Admission:
         """The namespaces for which something changed, made anew, above the others."""
@@ -175,7 +179,7 @@ class _Update:
         anew = {name for name in moved if name in there}
         if self.all:
             anew = set(there)
-        chosen = {name: [*_variants(policies, self._space(name))] for name in sorted(anew)}
+        chosen = {name: [*variants_of(policies, self._space(name))] for name in sorted(anew)}
         if new or gone:
             chosen |= self._others(before, policies, new, gone, anew & moved, there)
         spaces = {name: self._space(name) for name in chosen}
@@ -231,7 +235,7 @@ class _Update:
             if name in anew or name not in there:
                 continue
             was = {part.policy.root: part for part in old.profile.parts if part.policy.root in changed}
-            now = {policy.root: (policy, variant) for policy, variant in _variants(new, old.space)}
+            now = {policy.root: (policy, variant) for policy, variant in variants_of(new, old.space)}
             if was.keys() == now.keys() and all(
                 alike(part.policy, part.variant, *now[root]) for root, part in was.items()
             ):
@@ -244,7 +248,9 @@ class _Update:
         self, policies: tuple[Policy, ...], strays: Mapping[str, tuple[Exemption, ...]], before: Mapping[str, Enforced],
         chosen: Mapping[str, list[tuple[Policy, Variant]]], moved: Collection[str], there: Collection[str],
     ) -> Admission:  # fmt: skip
-        wanted = {name: (self._space(name), self._profile(name, variants)) for name, variants in chosen.items()}
+        wanted = {
+            name: (self._space(name), _profile(self.profiles, name, variants)) for name, variants in chosen.items()
+        }
         fresh = {
             id(profile): (profile, space) for space, profile in wanted.values() if "opened" not in profile.__dict__
         }
@@ -293,7 +299,7 @@ class _Update:
     ) -> dict[str, dict[tuple[Policy, Variant], Served]]:
         """Whom exemptions serve; asked again only where workloads or a policy are others."""
         found: dict[str, dict[tuple[Policy, Variant], Served]] = {}
-        asking = Serving(self.snapshot, ENGINES, self.result_.cel)
+        asking = Serving(self.snapshot, ENGINES, self.cel)
         for name, (_, profile) in wanted.items():
             old = before.get(name) if name not in moved else None
             found[name] = {}
@@ -308,39 +314,27 @@ class _Update:
         self, wanted: Mapping[str, tuple[Space, Profile]], served: Mapping[str, Mapping[tuple[Policy, Variant], Served]]
     ) -> dict[str, frozenset[str]]:
         """Of the workloads that need an exemption those that are refused although they have it."""
-        asked: dict[str, list[tuple[str, str, Asked]]] = {}
+        rows: list[tuple[str, str, Asked]] = []
         for name, (_, profile) in wanted.items():
             needy = {subject for by in served[name].values() for subjects in by.values() for subject in subjects}
             for subject, request in requests_of(self.snapshot, name) if needy else ():
-                for part in profile.parts:
-                    if subject in needy and part.sure:
-                        question = Asked(part.policy, request, part.variant.exemptions)
-                        asked.setdefault(part.policy.engine, []).append((name, subject, question))
+                rows += [(name, subject, Asked(part.policy, request, part.variant.exemptions))
+                         for part in profile.parts if subject in needy and part.sure]  # fmt: skip
         found: dict[str, set[str]] = {}
-        for engine, rows in asked.items():
-            verdicts = ENGINES[engine].judged([question for _, _, question in rows], self.result_.cel)
-            for (name, subject, _), verdict in zip(rows, verdicts, strict=True):
-                if verdict.refuses:
-                    found.setdefault(name, set()).add(subject)
+        verdicts = judged([question for _, _, question in rows], ENGINES, self.cel)
+        for (name, subject, _), verdict in zip(rows, verdicts, strict=True):
+            if verdict.refuses:
+                found.setdefault(name, set()).add(subject)
         return {name: frozenset(subjects) for name, subjects in found.items()}
-
-    def _profile(self, name: str, variants: list[tuple[Policy, Variant]]) -> Profile:
-        key = _key(name, variants)
-        found = self.profiles.get(key)
-        if found is None:
-            found = self.profiles[key] = Profile(parts_of(variants), _asked(name))
-        return found
 
 
 def like(result: Admission, space: Space) -> Profile:
     """What would be refused in a namespace that is not there."""
-    variants = [*_variants(result.policies, space)]
+    variants = [*variants_of(result.policies, space)]
     questions = Questions(ENGINES, result.cel)
     ask(questions, ((policy, variant, space, _asked(space.name)) for policy, variant in variants))
-    key = _key(space.name, variants)
-    found = result.profiles.get(key)
-    if found is None:
-        found = result.profiles[key] = Profile(parts_of(variants), _asked(space.name))
+    found = _profile(result.profiles, space.name, variants)
+    if "opened" not in found.__dict__:
         ask_openings(questions, [(found, space)])
     return found
 
@@ -366,9 +360,15 @@ def refused_as(result: Admission, profile: Profile, space: Space, shape: Shape, 
     return enforcement.refused_as(profile.parts, shape, mask)[0]
 
 
-def _key(namespace: str, variants: Iterable[tuple[Policy, Variant]]) -> _Key:
-    """What namespaces have in common that are alike to every policy; policies are told apart as objects."""
-    return bool(namespace), tuple((id(policy), variant) for policy, variant in variants)
+def _profile(
+    profiles: WeakValueDictionary[_Key, Profile], namespace: str, variants: Sequence[tuple[Policy, Variant]]
+) -> Profile:
+    """The one of all namespaces that are alike to every policy; policies are told apart as objects."""
+    key = bool(namespace), tuple((id(policy), variant) for policy, variant in variants)
+    found = profiles.get(key)
+    if found is None:
+        found = profiles[key] = Profile(parts_of(variants), _asked(namespace))
+    return found
 
 
 def _asked(namespace: str) -> int:
@@ -376,7 +376,8 @@ def _asked(namespace: str) -> int:
     return ALL & ~CLUSTER if namespace else CLUSTER
 
 
-def _variants(policies: Iterable[Policy], space: Space) -> Iterator[tuple[Policy, Variant]]:
+def variants_of(policies: Iterable[Policy], space: Space) -> Iterator[tuple[Policy, Variant]]:
+    """The policies that are meant for a namespace, as they are there."""
     for policy in policies:
         variant = ENGINES[policy.engine].variant(policy, space)
         if variant is not None:

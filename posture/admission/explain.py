@@ -11,7 +11,7 @@ from posture.model import Key, canonical
 from . import pss
 from .controls import RESTRICTED
 from .enforcement import Profile
-from .evaluate import ENGINES, NAMESPACES, Admission, like
+from .evaluate import ENGINES, NAMESPACES, Admission, like, variants_of
 from .gaps import doubt, named_through
 from .pods import mapping, mappings
 from .policy import Asked, Policy, Space, Variant
@@ -105,10 +105,8 @@ def answer(live: Admission, question: Question) -> Answer:
 
 def decided(live: Admission, space: Space, request: Request) -> Answer:
     """What becomes of a request in a namespace."""
-    variants = [(policy, variant) for policy in live.policies
-                if (variant := ENGINES[policy.engine].variant(policy, space)) is not None]  # fmt: skip
     steps, refused, doubts = [], False, []
-    for policy, variant in variants:
+    for policy, variant in variants_of(live.policies, space):
         step, refuses = _step(live, space, policy, variant, request)
         if step is not None:
             steps.append(step)

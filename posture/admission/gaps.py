@@ -10,6 +10,7 @@ from posture.model import Gap, Key, Snapshot, Through
 from posture.text import listed
 
 from .cel import Missing
+from .engines.liveness import SERVICES, SLICES
 from .engines.scc import CONSTRAINTS as SCCS
 from .engines.scc import READS as SCC_READS
 from .evaluate import ENGINES, NAMESPACES, READS, Admission
@@ -21,7 +22,7 @@ _DECIDING = tuple(
 )  # fmt: skip
 """The kinds whose objects decide what is refused. Workloads do not, and of what answers engines say it themselves."""
 _WITHOUT_SCCS = tuple(kind for kind in _DECIDING if kind not in SCC_READS or kind == SCCS)
-_ANSWERING = ("endpointslices.discovery.k8s.io", "services")
+_ANSWERING = (SLICES, SERVICES)
 _WITHIN = frozenset(kind for kind in _DECIDING if BY_NAME[kind].namespaced and "olicies" in kind) | {NAMESPACES}
 """The kinds whose objects decide in their own namespace only; exceptions may be anywhere."""
 
@@ -63,7 +64,7 @@ def doubt(result: Admission, subject: str, scope: str, through: Through, other: 
     if not snapshot.gaps:
         return None
     if any(policy.through == through and policy.up is None for policy in result.policies):
-        answering = next((gap for kind in _ANSWERING if (gap := snapshot.gap(kind))), None)
+        answering = unanswered(snapshot)
         if answering is not None:
             return answering
     name = scope.removeprefix("*")
@@ -80,6 +81,11 @@ def doubt(result: Admission, subject: str, scope: str, through: Through, other: 
                 if gap.reason != "not collected" or twin is None or twin.reason != "not collected":
                     return gap
     return None
+
+
+def unanswered(snapshot: Snapshot) -> Gap | None:
+    """The gap that may hide what answers for policies."""
+    return next((gap for kind in _ANSWERING if (gap := snapshot.gap(kind))), None)
 
 
 def unseen(snapshot: Snapshot, namespace: str) -> Gap | None:

@@ -6,7 +6,7 @@ exception more costs what it takes out, whatever the number of others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
 from posture.model import Key, Snapshot
@@ -42,19 +42,15 @@ def alike(policy: Policy, variant: Variant, other: Policy, its: Variant) -> bool
     )
 
 
-def _digest(snapshot: Snapshot) -> Callable[[Key], bytes]:
-    def digest(key: Key) -> bytes:
-        entry = snapshot.entry(key)
-        return entry.digest if entry else b""
-
-    return digest
+def _digests(keys: Iterable[Key], snapshot: Snapshot) -> Hashable:
+    return tuple(entry.digest if (entry := snapshot.entry(key)) else b"" for key in keys)
 
 
 def _base(policy: Policy, snapshot: Snapshot) -> Hashable:
     """All that a policy is but for its exemptions: the objects that it is made of, and what others make of it."""
     return (
         policy.engine, policy.through, policy.content, policy.denies, policy.up, policy.open, policy.why, policy.opaque,
-        policy.users, policy.names, policy.local, policy.keys, tuple(map(_digest(snapshot), policy.keys)),
+        policy.users, policy.names, policy.local, policy.keys, _digests(policy.keys, snapshot),
     )  # fmt: skip
 
 
@@ -62,7 +58,7 @@ def _mark(one: Exemption, snapshot: Snapshot) -> Hashable:
     """All by which an exemption differs from what it was."""
     return (
         one.through, one.what, one.idle, one.expired, one.labels, one.shape, one.built_in, one.local,
-        tuple(sorted(one.given.items())), tuple(map(_digest(snapshot), one.keys)),
+        tuple(sorted(one.given.items())), _digests(one.keys, snapshot),
     )  # fmt: skip
 
 

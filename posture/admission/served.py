@@ -77,6 +77,9 @@ class Serving:
         self._wanted.clear()
         self._known.clear()
 
+    def _judged(self, questions: Sequence[Asked]) -> list[Verdict]:
+        return judged(questions, self._engines, self._cel)
+
     def _cases(self) -> list[_Case]:
         """What is wanted, each once."""
         places: dict[tuple[Policy, Variant], dict[Hashable, _Case]] = {}
@@ -109,16 +112,17 @@ class Serving:
             found = self._known[key] = _likeness(request, names=policy.names, users=policy.users)
         return found
 
-    def _judged(self, questions: Sequence[Asked]) -> list[Verdict]:
-        """Each question is put to its engine, all of one engine in one call."""
-        by: dict[str, list[int]] = {}
-        for number, asked in enumerate(questions):
-            by.setdefault(asked.policy.engine, []).append(number)
-        found: dict[int, Verdict] = {}
-        for engine, numbers in by.items():
-            verdicts = self._engines[engine].judged([questions[number] for number in numbers], self._cel)
-            found.update(zip(numbers, verdicts, strict=True))
-        return [found[number] for number in range(len(questions))]
+
+def judged(questions: Sequence[Asked], engines: Mapping[str, Engine], cel: Evaluator) -> list[Verdict]:
+    """Each question is put to its engine, all of one engine in one call."""
+    by: dict[str, list[int]] = {}
+    for number, asked in enumerate(questions):
+        by.setdefault(asked.policy.engine, []).append(number)
+    found: dict[int, Verdict] = {}
+    for engine, numbers in by.items():
+        verdicts = engines[engine].judged([questions[number] for number in numbers], cel)
+        found.update(zip(numbers, verdicts, strict=True))
+    return [found[number] for number in range(len(questions))]
 
 
 def _by_through(policy: Policy, numbers: frozenset[int]) -> dict[Through, frozenset[int]]:
