@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from posture import pipeline
+from posture import graph, pipeline
 from posture.domain import Domain
 from posture.errors import CannotJudge, UsageError
 from posture.model import INCOMPLETE, SEVERITIES, Change, Changed, Content, Finding, Gap, Key, Snapshot
@@ -155,6 +155,9 @@ def approve_findings(
         raise UsageError(
             f"finding {absent[0].fingerprint[:8]} is resolved: there is nothing to agree to", "leave it out"
         )
+    routes = [finding for finding in found if finding.domain == graph.NAME]
+    if routes:
+        raise _cannot(routes[0], "it is a path through several objects")
     settings = {**settings, "now": newest.time}
     live = replace(snapshots.load(store, cluster, newest).snapshot, settings=settings)
     base = replace(baselines.snapshot(store, before), settings=settings)

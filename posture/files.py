@@ -87,8 +87,11 @@ def read(path: Path | Traversable, package: str = "", schema: str = "") -> Writt
 def _validate(written: Written, schema: dict[str, object], title: str) -> None:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - costs 60 ms
     from jsonschema.exceptions import relevance  # noqa: PLC0415
+    from referencing import Registry, Resource  # noqa: PLC0415
 
-    errors = list(Draft202012Validator(schema).iter_errors(written.value))
+    shared = resources.schema("posture.checks", "check.schema.json")  # others refer to its words
+    registry: Registry[Any] = Registry().with_resource("posture:check", Resource.from_contents(shared))
+    errors = list(Draft202012Validator(schema, registry=registry).iter_errors(written.value))
     if not errors:
         return
     error = _nearest(max(errors, key=relevance))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
 from importlib.resources.abc import Traversable
 from io import BytesIO
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import posture
-from posture import cel, files, owners, reading, resources
+from posture import cel, files, graph, owners, reading, resources
 from posture.config import Config
 from posture.drift.agreed import Bound, Objects
 from posture.errors import FileError, UsageError
+from posture.graph.catalogue import Escalation, escalation_of, unknown_uses
 from posture.kinds import BY_KIND, key_of, kind_of, malformed, project
 from posture.model import INCOMPLETE, Check, Content, Key, Snapshot, Version
 from posture.pipeline import DOMAINS, Rules, domain_of
@@ -31,9 +32,8 @@ class Inputs:
         self.config = config
         self.growth: Literal["like-peers", "review"] = config.new_namespaces
         self.peer_labels = config.peer_labels
-        self._check_files = [*_shipped_checks()]
-        for folder in config.checks:
-            self._check_files += _existing(folder, "a check", files.YAML)
+        self._check_files = [*_shipped_checks()], [*files.yaml_files(resources.checks() / "escalations")]
+        self._own_files = [item for folder in config.checks for item in _existing(folder, "a check", files.YAML)]
         suffixes = (*files.YAML, ".json")
         self._baseline_files = [item for path in config.baseline for item in _existing(path, "a baseline", suffixes)]
 
@@ -45,7 +45,8 @@ class Inputs:
         hasher = hashlib.blake2b(
             repr((posture.__version__, config.new_namespaces, config.peer_labels, said)).encode(), digest_size=16
         )
-        for item in (*self._check_files, *self._baseline_files, *filter(None, (config.owners, config.register))):
+        own = (*self._check_files[0], *self._check_files[1], *self._own_files)
+        for item in (*own, *self._baseline_files, *filter(None, (config.owners, config.register))):
             hasher.update(f"\0{item}\0".encode("utf-8", "surrogateescape"))
             hasher.update(files.data(item))
         return hasher.hexdigest()
@@ -53,22 +54,38 @@ class Inputs:
     @cached_property
     def checks(self) -> tuple[Check, ...]:
         """All checks, by id. Raises FileError for one that is wrong or that another has the id of."""
-        found: dict[str, tuple[Check, str]] = {}
-        shipped = len(list(_shipped_checks()))
-        for number, item in enumerate(self._check_files):
-            # What is shipped was held against the schema when it was released (tests/test_checks.py), and compiled.
-            own = number >= shipped
-            written = files.read(item, *(("posture.checks", "check.schema.json") if own else ("", "")))
-            check = check_of(written.value)
+        return self._read(self._check_files[0], escalations=False)
+
+    @cached_property
+    def escalations(self) -> tuple[Escalation, ...]:
+        """All escalations, by id. Raises FileError for one that is wrong, or uses another that is not there."""
+        found: tuple[Escalation, ...] = self._read(self._check_files[1], escalations=True)
+        for identity, used in unknown_uses(found):
+            raise FileError(f"the escalation {visible(identity, 100)} uses {visible(used, 100)}, which is not there",
+                            "name one of checks/escalations/, or one of your own")  # fmt: skip
+        return found
+
+    def _read(self, shipped: Sequence[Traversable], *, escalations: bool) -> tuple[Any, ...]:
+        """What is shipped was held against the schema when it was released (tests/test_checks.py), and compiled."""
+        made: Callable[[dict[str, Any]], Any] = escalation_of if escalations else check_of
+        found: dict[str, tuple[Any, str]] = {}
+        for own, item in (*((False, item) for item in shipped), *((True, item) for item in self._own_files)):
+            written = files.read(item)
+            its = isinstance(written.value, dict) and written.value.get("domain") == graph.NAME
+            if own and its != escalations:
+                continue
+            if own:
+                written = files.read(item, "posture.checks", f"{'escalation' if its else 'check'}.schema.json")
+            one = made(written.value)
             try:
-                if own:
-                    domain_of(check.domain).Matcher([check])
+                if own and not its:
+                    domain_of(one.domain).Matcher([one])
             except ValueError as error:  # an address or a port that is none: no schema says that
                 raise written.error(["match"], f"cannot be used: {error}", "correct it") from error
-            if check.id in found:
-                raise written.error(["id"], f"{check.id} is the id of {found[check.id][1]} too", "give it another id")
-            found[check.id] = check, written.name
-        return tuple(check for _, (check, _) in sorted(found.items()))
+            if one.id in found:
+                raise written.error(["id"], f"{one.id} is the id of {found[one.id][1]} too", "give it another id")
+            found[one.id] = one, written.name
+        return tuple(one for _, (one, _) in sorted(found.items()))
 
     @cached_property
     def owners(self) -> owners.Owners:
@@ -78,7 +95,7 @@ class Inputs:
     @property
     def rules(self) -> Rules:
         """What people wrote, for a judgement."""
-        return Rules(self.checks, self.owners, self.settings)
+        return Rules(self.checks, self.owners, self.settings, lambda: self.escalations)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -121,7 +138,7 @@ class Inputs:
         return shipped(resources.nearest(version))
 
 
-def _shipped_checks() -> Iterable[Path | Traversable]:
+def _shipped_checks() -> Iterable[Traversable]:
     """The checks of every domain."""
     for domain in DOMAINS:
         yield from files.yaml_files(resources.checks() / domain.NAME)

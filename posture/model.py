@@ -383,6 +383,23 @@ class Reason(NamedTuple):
     title: str
 
 
+class Step(NamedTuple):
+    """One step of a path in words; if a change made it, the fingerprint of its finding and who must act on that."""
+
+    text: str
+    finding: str = ""
+    owner: str = ""
+
+
+class AttackPath(NamedTuple):
+    """How somebody comes to hold a target, step by step. `others` are more sources that do so by the same change."""
+
+    source: str
+    target: str
+    steps: tuple[Step, ...]
+    others: int = 0
+
+
 class Owner(NamedTuple):
     """Who must act, why, and who else is told. `unowned` marks the platform's bucket of what no rule claims."""
 
@@ -416,7 +433,7 @@ class Finding:
     """One subject, at one scope, through one thing: what became possible, why, whose it is, and what was decided.
 
     Identity is (cluster, fingerprint); everything else is content. Times are RFC 3339. `exceeded` says that more was
-    gained than the decision covers; `no_fix` why there is none.
+    gained than the decision covers; `no_fix` why there is none. `paths` are those that it made possible.
     """
 
     cluster: str
@@ -444,6 +461,7 @@ class Finding:
     decision: Decision | None = None
     exceeded: bool = False
     assignee: str = ""
+    paths: tuple[AttackPath, ...] = ()
 
     @property
     def message(self) -> str:

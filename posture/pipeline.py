@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from posture import admission, network, owners, rbac
+from posture import admission, graph, network, owners, rbac
 from posture.domain import Domain
 from posture.drift.agreed import NAMESPACES, Agreed, Place, Yardstick
 from posture.drift.causes import Investigation
 from posture.drift.findings import Drafter, reasons_of, severity_of
 from posture.drift.lifecycle import Life, Outcome
+from posture.graph import findings as path_findings
+from posture.graph.catalogue import Escalation
+from posture.graph.findings import Sides
 from posture.kinds import API_RESOURCES, KINDS
 from posture.model import (
     SEVERITIES,
@@ -32,7 +35,9 @@ from posture.model import (
 DOMAINS: tuple[Domain, ...] = (cast("Domain", rbac), cast("Domain", network), cast("Domain", admission))
 type Shipped = Callable[[Version | None], Iterable[tuple[Key, Content]]]
 """The default objects of a Kubernetes minor; of the newest known one for None."""
-JUDGED = tuple(dict.fromkeys((NAMESPACES, API_RESOURCES, *(kind for domain in DOMAINS for kind in domain.READS))))
+JUDGED = tuple(
+    dict.fromkeys((NAMESPACES, API_RESOURCES, *(kind for domain in DOMAINS for kind in domain.READS), *graph.READS))
+)
 """The kinds that a judgement depends on."""
 NAMESPACED = frozenset(kind.name for kind in KINDS if kind.namespaced)
 
@@ -44,6 +49,8 @@ class Rules:
     checks: Sequence[Check]
     owners: owners.Owners
     settings: Mapping[str, Any] = field(default_factory=dict)
+    escalations: Callable[[], Sequence[Escalation]] = tuple
+    """The catalogue of the graph, read when it is needed."""
 
     def at(self, now: str) -> Rules:
         """The same at a moment (RFC 3339)."""
@@ -77,8 +84,8 @@ class Judgement:
 
 
 def domain_of(name: str) -> Domain:
-    """The domain of this name. Raises KeyError."""
-    return {domain.NAME: domain for domain in DOMAINS}[name]
+    """The domain of this name, or the graph, which says of its findings what a domain says. Raises KeyError."""
+    return {domain.NAME: domain for domain in (*DOMAINS, cast("Domain", graph))}[name]
 
 
 def beyond(domain: str, given: Any, recorded: Any) -> Any:
@@ -94,6 +101,8 @@ def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, no
     judgement = Judgement(Outcome())
     yardsticks: dict[str, Yardstick] = {}
     shipped = frozenset(key for key, _ in agreed.shipped)
+    causes: dict[str, Investigation] = {}
+    changes: list[Change] = []
     for domain in DOMAINS:
         live = domain.evaluate(snapshot)
         yardstick = Yardstick(domain, domain.Matcher(checks.values()), live, agreed, NAMESPACED)
@@ -102,17 +111,26 @@ def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, no
         owner_of = owners.assigner(rules.owners, snapshot, lambda key, d=domain, r=live: d.stakeholders(r, key))  # type: ignore[misc]
         drafter = Drafter(snapshot.cluster, now, investigation, live, checks, owner_of)
         drafts += [drafter.draft(gains[where]) for where in sorted(gains)]
+        changes += (gains[where] for where in sorted(gains))
+        causes[domain.NAME] = investigation
         judgement.standing += yardstick.standing(live, gains)
         judgement.unknown += unknown
         judgement.live[domain.NAME] = live
         judgement.until = min(filter(None, (judgement.until, domain.until(live))), default="")
         yardsticks[domain.NAME] = yardstick
 
+    if agreed.snapshots or agreed.bounds:  # without them nothing is new: `explain path` tells what there is
+        drafts = _with_paths(drafts, changes, yardsticks, judgement, agreed, rules, causes, now)
+
     def doubt(finding: Finding) -> Gap | None:
+        if finding.domain == graph.NAME:
+            return path_findings.doubt(snapshot)
         live = judgement.live[finding.domain]
         return yardsticks[finding.domain].doubt(live, finding.subject, finding.scope, finding.through)
 
     def covered(finding: Finding) -> bool:
+        if finding.domain == graph.NAME:
+            return False
         live, place = judgement.live[finding.domain], (finding.subject, finding.scope, finding.through)
         return yardsticks[finding.domain].covers(live, *place, finding.gained)
 
@@ -120,6 +138,28 @@ def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, no
     judgement.outcome = life.merge(drafts, doubt, covered, now, history.last)
     judgement.present = len(drafts)
     return judgement
+
+
+def _with_paths(
+    drafts: list[Finding], changes: Sequence[Change], yardsticks: Mapping[str, Yardstick], judgement: Judgement,
+    agreed: Agreed, rules: Rules, investigations: Mapping[str, Investigation], now: str,
+) -> list[Finding]:  # fmt: skip
+    """Findings with the paths that they made possible, and those of paths that none of them made."""
+    count = len(agreed.snapshots)
+    bases = [{name: one.approved[number][0] for name, one in yardsticks.items()} for number in range(count)]
+    judged_by = yardsticks[rbac.NAME].approved[0][1] if count else {}
+    sides = Sides(judgement.live, bases, changes, judged_by)
+    if not sides.differ():
+        return drafts
+    snapshot = sides.snapshot
+    owner_of = owners.assigner(rules.owners, snapshot, lambda key: graph.stakeholders(None, key))
+    cause = investigations[network.NAME].cause
+    return path_findings.with_paths(
+        drafts,
+        sides,
+        rules.escalations(),
+        lambda own: path_findings.draft_of(own, snapshot.cluster, now, cause, owner_of),
+    )
 
 
 # Two states against each other --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from posture.text import visible
 from . import bulk, options, printer
 from .admission import explain_admission
 from .flow import flow
+from .path import path
 from .who_can import groups_of, question_of
 
 
@@ -102,3 +103,4 @@ def _record(question: Question, said: Answer) -> dict[str, Any]:
 
 explain.add_command(flow)
 explain.add_command(explain_admission)
+explain.add_command(path)

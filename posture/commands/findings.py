@@ -198,7 +198,7 @@ def show(
     return OK
 
 
-SHOWN_REASONS, SHOWN_GAINED = 6, 12
+SHOWN_REASONS, SHOWN_GAINED, SHOWN_PATHS = 6, 12, 4
 
 
 def _lines(record: dict[str, Any], now: str) -> list[str]:
@@ -227,6 +227,13 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
             row("", reason["remedy"])
     if len(record["reasons"]) > SHOWN_REASONS:
         row("", f"and {count(len(record['reasons']) - SHOWN_REASONS, 'more check')}, see -o json")
+    for number, path in enumerate(record["attackPaths"][:SHOWN_PATHS]):
+        more = f" and {count(path['others'], 'other source')}" if path["others"] else ""
+        row("path", f"{path['source']}{more} → {path['sink']}")
+        for step in path["steps"] if number == 0 else ():
+            row("", step["text"] + (f"   [{step['owner']}, {step['finding'][:8]}]" if step["finding"] else ""))
+    if len(record["attackPaths"]) > SHOWN_PATHS:
+        row("", f"and {count(len(record['attackPaths']) - SHOWN_PATHS, 'more path')}, see -o json")
     gained = [*_folded(record["gained"])]
     for text in gained[:SHOWN_GAINED]:
         row("gained", text)

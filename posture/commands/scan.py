@@ -19,7 +19,7 @@ from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError, co
 from posture.groups import Group, grouped
 from posture.inputs import Inputs
 from posture.kinds import called
-from posture.model import SEVERITIES, Cause
+from posture.model import SEVERITIES, AttackPath, Cause
 from posture.scan import Request, Scanned
 from posture.store import MEMORY, Store, findings, lock, open_store
 from posture.store.findings import Row
@@ -223,6 +223,16 @@ def group_lines(groups: Sequence[Group], now: str) -> Iterator[str]:
         else:
             yield f"{severity}  {printer.pad(cut(text, room), room)}  {whose}"
             yield INDENT + cut(way, width - len(INDENT))
+        for line in _path(first.paths):
+            yield from (INDENT + piece for piece in printer.wrapped(line, "  "))
+
+
+def _path(paths: Sequence[AttackPath]) -> Iterator[str]:
+    """The gravest path that a finding made possible, and who has a part in it."""
+    for path in paths[:1]:
+        owners = dict.fromkeys(step.owner for step in path.steps if step.owner)
+        others = f" and {count(path.others, 'other source')}" if path.others else ""
+        yield visible(f"so {path.source}{others} can reach {path.target}; of {listed([*owners])}", 300)
 
 
 def _by(causes: Sequence[Cause]) -> str:

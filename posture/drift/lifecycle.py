@@ -30,6 +30,7 @@ CONTENT = (
     "no_fix",
     "owner",
     "through",
+    "paths",
 )
 
 

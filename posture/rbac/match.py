@@ -21,6 +21,10 @@ from .evaluate import Access, Scopes, Where, latent, scopes, usable
 from .rules import EMPTY, Rule, RuleSet, UrlRule, from_units, rule_set, units_in, url_covers
 
 _UNNAMED_VERBS = frozenset({"create", "list", "watch", "deletecollection", "escalate"})
+# Below an object its name is part of every request; these are only asked in reviews, without one.
+_UNNAMED_BELOW = frozenset({
+    "certificatesigningrequests/nodeclient", "certificatesigningrequests/selfnodeclient", "resourceclaims/binding",
+})  # fmt: skip
 
 
 class Permission(NamedTuple):
@@ -103,6 +107,7 @@ def _part(wanted: Permission, rule: Rule, inside: Scopes | None) -> Rule | None:
     elif names is not None and not wanted.named and not wanted.variable:
         # A rule for the empty name allows what asks for no name: to list, to create, to escalate while creating.
         verbs, names = (verbs & _UNNAMED_VERBS, frozenset({""})) if "" in names else (frozenset(), None)
+        resources = frozenset(whole for whole in resources if "/" not in whole or whole in _UNNAMED_BELOW)
     if not verbs or not resources or (names is not None and not names):
         return None
     return Rule(verbs, groups, resources, names)
@@ -139,14 +144,14 @@ type _Names = Mapping[str, frozenset[str] | None]
 type _Way = tuple[tuple[Permission, ...], _Names]
 
 
-def _solve(node: Permission | Tree, sets: Sets, names: _Names) -> Iterator[_Way]:
+def solve(node: Permission | Tree, sets: Sets, names: _Names) -> Iterator[_Way]:
     """The ways to satisfy a tree: the permissions used, and what its variables may be (None is any name)."""
     if isinstance(node, Tree):
         if node.every:
             yield from _solve_all(node.parts, sets, names)
         else:
             for below in node.parts:
-                yield from _solve(below, sets, names)
+                yield from solve(below, sets, names)
         return
     found = [mine for held, inside in sets if (mine := part(node, held, inside))]
     if not found:
@@ -156,7 +161,8 @@ def _solve(node: Permission | Tree, sets: Sets, names: _Names) -> Iterator[_Way]
         return
     rules = [rule for mine in found for rule in mine.resources]
     free = any(rule.names is None for rule in rules)
-    candidates = None if free else frozenset(chain.from_iterable(rule.names or () for rule in rules))
+    # No object has the empty name: what is limited to it allows nothing that is asked by a name.
+    candidates = None if free else frozenset(chain.from_iterable(rule.names or () for rule in rules)) - {""}
     bound = names.get(node.variable)
     both = candidates if bound is None else bound if candidates is None else candidates & bound
     if both is None or both:
@@ -167,7 +173,7 @@ def _solve_all(parts: tuple[Permission | Tree, ...], sets: Sets, names: _Names) 
     if not parts:
         yield (), names
         return
-    for used, bound in _solve(parts[0], sets, names):
+    for used, bound in solve(parts[0], sets, names):
         for more, final in _solve_all(parts[1:], sets, bound):
             yield used + more, final
 
@@ -196,7 +202,7 @@ class Matcher:
         """The permissions that take part in some way to satisfy a check, for a subject that holds these sets."""
         place = (number, sets)
         if place not in self._used:
-            ways = _solve(self.checks[number][1], sets, {})
+            ways = solve(self.checks[number][1], sets, {})
             self._used[place] = frozenset(chain.from_iterable(used for used, _ in ways))
         return self._used[place]
 

@@ -10,7 +10,7 @@ from posture import __version__
 from posture.drift.causes import UPGRADE
 from posture.groups import Group, grouped
 from posture.kinds import called, manifest
-from posture.model import SEVERITIES, Check, Decision, Finding, Fix, Gap, Key, Unit
+from posture.model import SEVERITIES, AttackPath, Check, Decision, Finding, Fix, Gap, Key, Unit
 
 SCHEMA = "posture.report/v1"
 SHOWN_MEMBERS = 20
@@ -62,6 +62,7 @@ def finding_record(
         "gainedComplete": len(gained) <= SHOWN_PERMISSIONS,
         "reasons": [_reason(reason.check, reason.severity, reason.title, checks) for reason in finding.reasons],
         "path": list(finding.path),
+        "attackPaths": [_attack_path(path) for path in finding.paths],
         "causes": [
             {"object": reference(cause.key), "what": cause.what, "actor": cause.actor,
              "claimed": bool(cause.actor) and cause.what != UPGRADE, "time": cause.time}
@@ -86,6 +87,11 @@ def _reason(check: str, severity: str, title: str, checks: Mapping[str, Check]) 
     if known is not None:
         found |= {"why": known.why, "remedy": known.remedy, "references": list(known.references)}
     return found
+
+
+def _attack_path(path: AttackPath) -> dict[str, Any]:
+    steps = [{"text": step.text, "finding": step.finding, "owner": step.owner} for step in path.steps]
+    return {"source": path.source, "sink": path.target, "others": path.others, "steps": steps}
 
 
 def _fix(fix: Fix | None) -> dict[str, Any] | None:

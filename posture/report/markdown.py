@@ -97,6 +97,10 @@ def _group(group: Any, members: list[Any], cluster: str) -> list[str]:
     for reason in first["reasons"][:1]:
         if "why" in reason:
             lines += [f"{escape(reason['why'])} {escape(reason['remedy'])}", ""]
+    for path in first["attackPaths"][:1]:
+        lines += [f"{escape(path['source'])} can reach {escape(path['sink'])} by it:", ""]
+        lines += [f"1. {escape(step['text'])}" + (f" ({escape(step['owner'])})" if step["owner"] else "")
+                  for step in path["steps"]] + [""]  # fmt: skip
     shown = members[:20]
     for finding in shown:
         status = "" if finding["status"] == "open" else f" ({finding['status']})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import orjson
 from posture.drift.lifecycle import Event, Outcome
 from posture.model import (
     SEVERITIES,
+    AttackPath,
     Cause,
     Decision,
     Edit,
@@ -23,6 +24,7 @@ from posture.model import (
     Reason,
     Severity,
     Status,
+    Step,
     Through,
     status_of,
 )
@@ -113,7 +115,7 @@ def _content(finding: Finding) -> str:
         "through": finding.through, "effective": finding.effective, "reasons": finding.reasons,
         "gained": finding.gained, "headline": finding.headline, "path": finding.path, "causes": finding.causes,
         "fix": None if fix is None else {"text": fix.text, "edits": fix.edits, "breaks": fix.breaks},
-        "no_fix": finding.no_fix, "owner": finding.owner,
+        "no_fix": finding.no_fix, "owner": finding.owner, "paths": finding.paths,
     }, default=list).decode()  # fmt: skip
 
 
@@ -132,8 +134,13 @@ def _finding(row: tuple[Any, ...]) -> Finding:
         fix=_fix(more["fix"]), no_fix=more["no_fix"], owner=Owner(name, why, unowned, tuple(told)),
         opened=opened, changed=changed, presence=presence, mark=mark, resolved=resolved, agreed=bool(agreed),
         decision=Decision(action, by, time, reason, until, tuple(orjson.loads(covers))) if action else None,
-        exceeded=bool(exceeded), assignee=assignee,
+        exceeded=bool(exceeded), assignee=assignee, paths=tuple(map(_path, more.get("paths", ()))),
     )  # fmt: skip
+
+
+def _path(given: Sequence[Any]) -> AttackPath:
+    source, target, steps, others = given
+    return AttackPath(source, target, tuple(Step(*step) for step in steps), others)
 
 
 def _fix(given: Mapping[str, Any] | None) -> Fix | None:

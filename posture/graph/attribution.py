@@ -1,0 +1,144 @@
+"""Whose doing a new path is: the changes without which it would not be there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from posture.model import SEVERITIES, AttackPath, Change, Reason, Severity, Step, Through
+from posture.network.allowed import NON_ISOLATED
+
+from .compare import ANONYMOUS, ANYBODY, NewPath
+from .nodes import (
+    CLOUD,
+    CLUSTER_ADMIN,
+    ENGINE,
+    NAMESPACE_ADMIN,
+    NODE,
+    OUTSIDE,
+    SECRETS,
+    STRUCTURE,
+    WORKLOAD,
+    Edge,
+    Fact,
+)
+from .sentences import name, steps
+
+type Place = tuple[str, str, str, Through]
+"""(domain, subject, scope, through): what identifies a change"""
+SHOWN = 5
+_NOWHERE = Through("", "", "")
+
+
+class Gained:
+    """The changes that domains found beyond what was agreed, by the facts that they may have made."""
+
+    def __init__(self, changes: Iterable[Change]) -> None:
+        self._places: dict[Place, list[Place]] = {}
+        for change in changes:
+            place = (change.domain, *change.where)
+            for known in self._keys(*place):
+                self._places.setdefault(known, []).append(place)
+
+    def of(self, fact: Fact) -> Collection[Place]:
+        """The changes that may have made a fact."""
+        return self._places.get(self._key(fact), ())
+
+    def __call__(self, fact: Fact) -> bool:
+        """Whether some change made it."""
+        return self._key(fact) in self._places
+
+    @staticmethod
+    def _key(fact: Fact) -> Place:
+        """Admission tells of a namespace by what one edits, a fact by what is admitted there; and where no policy
+        isolates, a workload lacks what its namespace lacks.
+        """
+        domain, subject, scope, through = fact
+        if domain == "admission":
+            return domain, "", scope, _NOWHERE
+        return domain, "" if through.kind == NON_ISOLATED else subject, scope, through
+
+    def _keys(self, domain: str, subject: str, scope: str, through: Through) -> Iterable[Place]:
+        yield self._key(Fact(domain, subject, scope, through))
+
+
+class Own(NamedTuple):
+    """Paths that no change of a domain made: what one edits is how something runs, or what leads to it."""
+
+    fact: Fact
+    paths: tuple[AttackPath, ...]
+
+
+class Attribution(NamedTuple):
+    """Paths by the change that is a reason of them, and those that are findings of their own."""
+
+    by: Mapping[Place, tuple[AttackPath, ...]]
+    own: tuple[Own, ...]
+
+
+type Signed = Callable[[Place], tuple[str, str]]
+"""The finding of a change, and its owner."""
+
+
+def attributed(new: Iterable[NewPath], gained: Gained, titles: Mapping[str, str], signed: Signed) -> Attribution:
+    """Each new path with every change that it needs; `titles` are those of escalations."""
+    by: dict[Place, list[AttackPath]] = {}
+    own: dict[Fact, list[AttackPath]] = {}
+    for one in new:
+        places = dict.fromkeys(place for edge in one.fresh for place in _made(edge, gained))
+        written = AttackPath(
+            one.path.source, one.path.target, tuple(_steps(one, gained, titles, signed)), len(one.others)
+        )  # fmt: skip
+        for place in places:
+            by.setdefault(place, []).append(written)
+        if not places:
+            own.setdefault(_first(one), []).append(written)
+    found = {place: tuple(sorted(paths, key=gravity)) for place, paths in by.items()}
+    return Attribution(found, tuple(Own(fact, tuple(sorted(own[fact], key=gravity))) for fact in sorted(own)))
+
+
+def _made(edge: Edge, gained: Gained) -> Iterable[Place]:
+    """The changes that an edge needs: of a need that something else gives as well, none."""
+    for need in edge.needs:
+        if all(map(gained, need)):
+            for fact in need:
+                yield from gained.of(fact)
+
+
+def _first(new: NewPath) -> Fact:
+    """What one would edit of a path that no change made."""
+    facts = [fact for edge in new.fresh for need in edge.needs for fact in sorted(need)]
+    structure = [fact for fact in facts if fact.domain == STRUCTURE]
+    source = Fact(STRUCTURE, new.path.source, "*", Through("Escalation", "", new.fresh[0].rule if new.fresh else ""))
+    return (structure or facts or [source])[0]
+
+
+def _steps(new: NewPath, gained: Gained, titles: Mapping[str, str], signed: Signed) -> Iterable[Step]:
+    for text, edges in steps(new.path.edges, titles):
+        places = [place for edge in edges if edge in new.fresh for place in _made(edge, gained)]
+        yield Step(text, *signed(places[0])) if places else Step(text)
+
+
+def gravity(path: AttackPath) -> tuple[int, str, str]:
+    """The gravest first."""
+    return SEVERITIES.index(severity(path)), path.source, path.target
+
+
+def severity(path: AttackPath) -> Severity:
+    """How severe it is that somebody reaches a target: by what it takes to be him, and what he gets."""
+    anybody = path.source in (OUTSIDE, ANONYMOUS, ANYBODY)
+    if path.target == CLUSTER_ADMIN:
+        return "critical" if anybody or path.source.startswith(WORKLOAD) else "high"
+    if path.target in (NODE, SECRETS) or path.target.startswith(f"{SECRETS}/"):
+        return "critical" if anybody else "high"
+    return "high" if anybody else "medium"
+
+
+def reason(path: AttackPath) -> Reason:
+    """A path as why a change matters."""
+    kind = next((k for k in (SECRETS, NAMESPACE_ADMIN, ENGINE, CLOUD) if path.target.startswith(k)), path.target)
+    more = f", and {path.others:,} more" if path.others else ""
+    return Reason(f"path-{kind.strip('/')}", severity(path), f"{name(path.source)}{more} can reach {name(path.target)}")
+
+
+__all__ = ["SHOWN", "Attribution", "Gained", "Own", "attributed", "gravity", "reason", "severity"]

@@ -1,0 +1,64 @@
+"""Escalations: the edges of the graph that are data (`checks/escalations/*.yaml`), compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from posture.model import Version
+from posture.rbac.match import Tree, compiled
+
+
+@dataclass(frozen=True, eq=False)
+class Escalation:
+    """One edge of the graph, as its file says it (checks/escalation.schema.json).
+
+    Each of `requests` is met by one identity, several by several in the same namespace; `uses` are other escalations
+    that have to hold there too. `where` says what a permission cannot say, `effect` what follows.
+    """
+
+    id: str
+    title: str
+    requests: tuple[Mapping[str, Any], ...]
+    uses: tuple[str, ...]
+    where: Mapping[str, Any]
+    effect: Mapping[str, Any]
+    why: str
+    remedy: str
+    references: tuple[str, ...] = ()
+    since: Version | None = None
+    until: Version | None = None
+    unproven: str = ""
+
+    @cached_property
+    def trees(self) -> tuple[Tree, ...]:
+        """The permissions of each request, compiled."""
+        return tuple(compiled(request) for request in self.requests)
+
+    def applies(self, version: Version | None) -> bool:
+        """Whether it holds for a server of this version; None is the newest."""
+        if version is None:
+            return self.until is None
+        return (self.since is None or version >= self.since) and (self.until is None or version <= self.until)
+
+
+def escalation_of(given: Mapping[str, Any]) -> Escalation:
+    """An escalation as its file says it; the value has been held against the schema."""
+    versions = given.get("versions") or {}
+    since, until = (Version.parse(versions[end]) if end in versions else None for end in ("since", "until"))
+    return Escalation(
+        given["id"], given["title"], tuple(given.get("requests", ())), tuple(given.get("uses", ())),
+        given.get("where") or {}, given["effect"], " ".join(given["why"].split()), " ".join(given["remedy"].split()),
+        tuple(given.get("references", ())), since, until, " ".join(given.get("unproven", "").split()),
+    )  # fmt: skip
+
+
+def unknown_uses(escalations: Sequence[Escalation]) -> Iterable[tuple[str, str]]:
+    """What escalations use and is not there: (id, what it uses)."""
+    known = {one.id for one in escalations}
+    for one in escalations:
+        given = one.effect.get("ability")
+        used = (*one.uses, given) if isinstance(given, str) else one.uses
+        yield from ((one.id, name) for name in used if name not in known)

@@ -1,0 +1,224 @@
+"""Edges that cross from one domain to another: what runs as whom and where, what may be reached from outside.
+
+Sources: a token is mounted unless the pod, or else its ServiceAccount, says no (kubernetes v1.36.3,
+plugin/pkg/admission/serviceaccount/admission.go, shouldAutomount); what has a node's root has its pods and their tokens
+(pkg/kubelet/volumemanager); instance metadata at 169.254.169.254 is the clouds' convention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from posture.kinds import BY_NAME
+from posture.model import Key, Snapshot, Through
+from posture.network import addresses
+from posture.network.allowed import NON_ISOLATED, pieces_of
+from posture.network.connectivity import Connectivity
+from posture.network.effect import ends
+from posture.network.endpoints import ENDED, NAMESPACE, PODS, WORKLOADS, Endpoint, key_of, template_of, workload_of
+from posture.network.exposure import GATEWAYS, INGRESSES, ROUTES, SERVICES, Entry, entries
+from posture.network.policies import Direction
+from posture.network.ports import span
+from posture.network.regions import Term
+from posture.rbac.evaluate import SERVICE_ACCOUNTS
+
+from .nodes import CLOUD, EVERY_NODE, MACHINE, NODE, OUTSIDE, STRUCTURE, Edge, Fact
+
+DOORS = (SERVICES, INGRESSES, GATEWAYS, *ROUTES)
+"""The kinds that lead in from outside."""
+WORKLOAD_KINDS = (PODS, *WORKLOADS)
+"""The kinds that say how something runs."""
+RUNS_AS, ON_NODE, ESCAPES, RUNS_THERE = "runs-as", "runs-on", "privileged-workload", "pods-of-node"
+EXPOSED, METADATA = "exposed-to-outside", "cloud-metadata"
+METADATA_ADDRESS = addresses.union([addresses.network("169.254.169.254/32")])
+_PRIVATE = ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+            "192.168.0.0/16", "224.0.0.0/3", "::/3", "fc00::/7", "fe80::/10", "ff00::/8")  # fmt: skip
+PUBLIC = addresses.minus(addresses.EVERYWHERE, addresses.union(map(addresses.network, _PRIVATE)))
+"""The addresses of the outside: those that are nobody's own (RFC 1918, 4193, 6598, 6890)."""
+_HTTP = span("TCP", 80, 80)
+_SENSITIVE = ("/etc", "/proc", "/root", "/run", "/var/lib/kubelet", "/var/run", "/dev", "/sys", "/boot", "/usr", "/bin")
+_CAPABILITIES = frozenset({"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_RAWIO", "DAC_READ_SEARCH", "CAP_SYS_ADMIN"})
+
+
+class Runs(NamedTuple):
+    """How a workload runs: as which ServiceAccounts (names, of those whose token its pods have), on which nodes, and
+    by what it has a node's root ("" if it has not).
+    """
+
+    accounts: frozenset[str]
+    nodes: frozenset[str]
+    escape: str
+    through: Through
+
+
+def workloads(snapshot: Snapshot, keys: Iterable[Key]) -> dict[str, Runs]:
+    """The workloads of a namespace, of whose objects these are the keys. Pods that have ended are none."""
+    found: dict[str, Runs] = {}
+    for key in keys:
+        content = snapshot.get(key) if key.resource in (PODS, *WORKLOADS) else None
+        if content is None:
+            continue
+        spec: Any = content.get("spec") if key.resource == PODS else (template_of(key, content) or {}).get("spec")
+        ended = (content.get("status") or {}).get("phase") in ENDED
+        if not isinstance(spec, Mapping) or ended:
+            continue
+        name = workload_of(snapshot, key, content)
+        node = spec.get("nodeName") if key.resource == PODS else None
+        account = str(spec.get("serviceAccountName") or "default")
+        mine = Runs(
+            frozenset({account} if _mounted(snapshot, key.namespace, account, spec) else ()),
+            frozenset({str(node)} if node else ()), escape(spec), _through(snapshot, name, key),
+        )  # fmt: skip
+        old = found.get(name)
+        found[name] = mine if old is None else Runs(
+            old.accounts | mine.accounts, old.nodes | mine.nodes, old.escape or mine.escape, old.through
+        )  # fmt: skip
+    return found
+
+
+_KINDS = {"pods": "Pod", "replicationcontrollers": "ReplicationController", "replicasets.apps": "ReplicaSet",
+          "deployments.apps": "Deployment", "statefulsets.apps": "StatefulSet", "daemonsets.apps": "DaemonSet",
+          "jobs.batch": "Job", "cronjobs.batch": "CronJob"}  # fmt: skip
+
+
+def _through(snapshot: Snapshot, workload: str, key: Key) -> Through:
+    """The object to edit: the controller where it is read, else the pod itself."""
+    found = key_of(snapshot, workload) or key
+    return Through(_KINDS[found.resource], found.namespace, found.name)
+
+
+def _mounted(snapshot: Snapshot, namespace: str, account: str, spec: Mapping[str, Any]) -> bool:
+    own = spec.get("automountServiceAccountToken")
+    if own is None:
+        own = (snapshot.get(Key(SERVICE_ACCOUNTS, namespace, account)) or {}).get("automountServiceAccountToken")
+    return own is not False or any(
+        "serviceAccountToken" in source
+        for volume in _all(spec, "volumes") for source in _all(volume.get("projected"), "sources")
+    )  # fmt: skip
+
+
+def _all(given: Any, field: str) -> Iterator[Mapping[str, Any]]:
+    found = given.get(field) if isinstance(given, Mapping) else None
+    yield from (one for one in found or () if isinstance(one, Mapping))
+
+
+def escape(spec: Mapping[str, Any]) -> str:
+    """By what a pod has the root of its node, in words; "" if by nothing that it says.
+
+    One of these is enough (NSA/CISA Kubernetes Hardening Guide; research into escapes): a privileged container, the
+    host's files, or a capability that is as much.
+    """
+    for field in ("containers", "initContainers", "ephemeralContainers"):
+        for one in _all(spec, field):
+            security = one.get("securityContext") or {}
+            if security.get("privileged") is True:
+                return "a privileged container"
+            added = (security.get("capabilities") or {}).get("add") or ()
+            found = sorted(_CAPABILITIES.intersection(text for text in added if isinstance(text, str)))
+            if found and security.get("runAsNonRoot") is not True:
+                return f"the capability {found[0]}"
+    for volume in _all(spec, "volumes"):
+        path = (volume.get("hostPath") or {}).get("path") if isinstance(volume.get("hostPath"), Mapping) else None
+        if isinstance(path, str) and (path.rstrip("/") == "" or any(
+            path.rstrip("/") == place or path.startswith(f"{place}/") for place in _SENSITIVE
+        )):  # fmt: skip
+            return f"the host's {path}"
+    return ""
+
+
+def of_workload(name: str, runs: Runs, namespace: str) -> Iterator[Edge]:
+    """What whoever has taken a workload over holds: its ServiceAccounts, and its nodes where it is privileged."""
+    needs = (frozenset({Fact(STRUCTURE, name, namespace, runs.through)}),)
+    for account in sorted(runs.accounts):
+        yield Edge((name,), f"serviceaccount:{namespace}/{account}", RUNS_AS, needs)
+    if runs.escape:
+        yield Edge((name,), NODE, ESCAPES, needs)
+        for node in sorted(runs.nodes):
+            yield Edge((name,), f"{MACHINE}{node}", ESCAPES, needs)
+
+
+def of_every_node() -> Iterator[Edge]:
+    """Who has every node has every workload."""
+    yield Edge((EVERY_NODE,), NODE, ON_NODE)
+    yield Edge((EVERY_NODE,), "workload:*/*", RUNS_THERE)
+
+
+# The network --------------------------------------------------------------------------------------------------------
+
+
+def exposed(live: Connectivity) -> Iterator[Edge]:
+    """The workloads that somebody outside reaches through a Service, an Ingress or a Route, as policies let him.
+
+    A way in is held for a way to take the workload over. What a policy may or may not allow is no edge. Behind an
+    Ingress or a Gateway requests come from its controller's pods: some pod of another namespace must be let in.
+    """
+    for entry in entries(live.snapshot, live.classes):
+        one = entry.endpoint
+        lets = frozenset(_letting(live, one, entry.ports, through_pods=entry.how in ("Ingress", "Gateway")))
+        if one.node or lets:
+            door = frozenset({_door(entry)})
+            yield Edge((OUTSIDE,), one.workload, EXPOSED, (door, lets) if lets else (door,))
+
+
+def doors(live: Connectivity) -> Iterator[Fact]:
+    """What leads in from outside, whether policies let anybody pass or not."""
+    yield from map(_door, entries(live.snapshot, live.classes))
+
+
+def _door(entry: Entry) -> Fact:
+    one, by = entry.endpoint, entry.by
+    return Fact(STRUCTURE, one.workload, one.namespace, Through(BY_NAME[by.resource].kind, by.namespace, by.name))
+
+
+def key_of_fact(fact: Fact) -> Key | None:
+    """The object that a fact of this module is about."""
+    through = fact.through
+    for resource in DOORS:
+        if BY_NAME[resource].kind == through.kind:
+            return Key(resource, through.namespace, through.name)
+    found = next((resource for resource, kind in _KINDS.items() if kind == through.kind), None)
+    return Key(found, through.namespace, through.name) if found else None
+
+
+def _letting(live: Connectivity, one: Endpoint, ports: int, *, through_pods: bool) -> Iterator[Fact]:
+    """What lets the outside in at some ports of a class."""
+    space = live.spaces[one.namespace]
+    if one.node or space.profile(one, "ingress").unknown:
+        return
+    for piece in pieces_of(space, one, "ingress"):
+        if not piece.ports.at(one) & ports:
+            continue
+        world = piece.who is None and addresses.common(piece.ranges, PUBLIC)
+        pods = through_pods and isinstance(piece.who, Term) and any(
+            not name.startswith(f"workload:{one.namespace}/") for name in ends(live).users(one, "ingress", piece, 5)
+        )  # fmt: skip
+        if world or pods:
+            yield _fact(one, piece.through)
+
+
+def _fact(one: Endpoint, through: Through) -> Fact:
+    """What lets a class do something; where no policy does, it is the namespace that lacks one."""
+    subject = f"{NAMESPACE}{one.namespace}" if through.kind == NON_ISOLATED else one.workload
+    return Fact("network", subject, one.namespace, through)
+
+
+def metadata(live: Connectivity, namespace: str, workload: str) -> Iterator[Edge]:
+    """Whether a workload may talk to the cloud's metadata service, and so get its node's identity."""
+    space = live.spaces.get(namespace)
+    direction: Direction = "egress"
+    for one in space.classes if space else ():
+        assert space is not None
+        head = f"{CLOUD}node"
+        if one.workload != workload:
+            continue
+        if one.node:
+            yield Edge((one.workload,), head, METADATA)
+        elif not space.profile(one, direction).unknown:
+            found = frozenset(
+                _fact(one, piece.through) for piece in pieces_of(space, one, direction)
+                if piece.who is None and addresses.common(piece.ranges, METADATA_ADDRESS)
+                and piece.ports.at(one) & _HTTP
+            )  # fmt: skip
+            if found:
+                yield Edge((one.workload,), head, METADATA, (found,))

@@ -1,0 +1,227 @@
+"""What follows from an escalation: the nodes that its effect names, in a scope and for some names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from posture.admission.enforcement import Profile, bits
+from posture.admission.evaluate import Admission
+from posture.admission.violations import VIOLATIONS
+from posture.kinds import API_RESOURCES
+from posture.model import CLUSTER_SCOPE, Snapshot, Through
+from posture.network.connectivity import Connectivity
+from posture.rbac import subjects
+from posture.rbac.evaluate import SERVICE_ACCOUNTS, Access
+
+from .catalogue import Escalation
+from .nodes import (
+    ABSENT,
+    ACCOUNT,
+    CLUSTER_ADMIN,
+    ENGINE,
+    EVERY_NODE,
+    GROUP,
+    NAMESPACE_ADMIN,
+    NODE,
+    REWRITE,
+    ROLE,
+    USER,
+    WORKLOAD,
+    can,
+)
+
+ANY = "*"
+_POD_SECURITY = "podsecurity"
+
+
+class Inventory:
+    """What there is in a cluster: the members of the sets of nodes. Made once for a graph."""
+
+    def __init__(self, rbac: Access, network: Connectivity, admission: Admission) -> None:
+        self.rbac = rbac
+        self.network = network
+        self.admission = admission
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The objects."""
+        return self.rbac.snapshot
+
+    @cached_property
+    def namespaces(self) -> tuple[str, ...]:
+        """Every namespace: listed ones, and those that hold an object that some domain reads."""
+        return tuple(sorted({*self.network.spaces, *self.accounts, *(name for name in self.admission.spaces if name)}))
+
+    @property
+    def accounts(self) -> Mapping[str, Collection[str]]:
+        """The names of the ServiceAccounts that exist, by namespace."""
+        kept = self.snapshot.derived_from(SERVICE_ACCOUNTS)
+        if "by namespace" not in kept:
+            found: dict[str, list[str]] = {}
+            for namespace, name in sorted(self.snapshot.index.get(SERVICE_ACCOUNTS, {})):
+                found.setdefault(namespace, []).append(name)
+            kept["by namespace"] = found
+        known: Mapping[str, Collection[str]] = kept["by namespace"]
+        return known
+
+    @cached_property
+    def subjects(self) -> Collection[str]:
+        """Every subject that grants name, sorted."""
+        return sorted({subject for subject, _ in self.rbac.grants})
+
+    @cached_property
+    def absent(self) -> Mapping[str, Collection[str]]:
+        """The names of ServiceAccounts that grants name and that do not exist, by namespace."""
+        found: dict[str, list[str]] = {}
+        for subject in self.subjects:
+            if subject.startswith(ACCOUNT):
+                namespace, _, name = subject.removeprefix(ACCOUNT).partition("/")
+                if name not in self.accounts.get(namespace, ()):
+                    found.setdefault(namespace, []).append(name)
+        return found
+
+    @cached_property
+    def engines(self) -> Collection[str]:
+        """The engines that have a policy which may refuse something."""
+        return sorted({policy.engine for policy in self.admission.policies if policy.enforces is not False})
+
+    def serves(self, resource: str) -> bool:
+        """Whether the API serves a resource (`applications.argoproj.io`)."""
+        return ("", resource) in self.snapshot.index.get(API_RESOURCES, {})
+
+
+class Effects:
+    """The heads of edges: what an effect means in a scope."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.of = inventory
+
+    def heads(self, effect: Mapping[str, Any], scope: str, names: Mapping[str, str]) -> Iterator[str]:
+        """The nodes; `names` are what variables are limited to, "" or missing is anything."""
+        for pattern in effect.get("become", ()):
+            yield from self._identities(pattern, scope, names)
+        for target in effect.get("reach", ()):
+            yield _target(target, scope)
+        for pattern in effect.get("switchOff", ()):
+            yield from (f"{ENGINE}{name}" for name in self.of.engines if fnmatchcase(name, pattern))
+        if "grantRulesOf" in effect:
+            yield from self._roles(effect["grantRulesOf"], scope, names)
+        if "rewrite" in effect:
+            kind, _, variable = effect["rewrite"].partition("/")
+            place = scope if kind == "Role" else CLUSTER_SCOPE
+            yield f"{REWRITE}{kind}/{_filled(variable, names)}@{place}"
+        if isinstance(effect.get("ability"), str):
+            yield can(effect["ability"], scope)
+
+    def _identities(self, pattern: str, scope: str, names: Mapping[str, str]) -> Iterator[str]:
+        kind, _, text = pattern.partition(":")
+        if kind in ("user", "group"):
+            name = _filled(text, names)
+            if name == subjects.MASTERS and text.startswith("$"):
+                return  # constrained impersonation refuses it by name too; who does reach it says so
+            yield subjects.of_user(name) if kind == "user" and name != ANY else f"{kind}:{name}"
+            return
+        namespace, _, name = text.partition("/")
+        namespace, name = scope if namespace == "$ns" else namespace, _filled(name, names)
+        if name == ANY:
+            yield f"{kind}:{namespace}/{ANY}"
+        elif kind == "absent" and namespace != CLUSTER_SCOPE:
+            yield f"{ACCOUNT}{namespace}/{name}"
+        elif kind == "workload":
+            yield from self._workload(namespace, name)
+        elif ANY in name or "?" in name or namespace == CLUSTER_SCOPE:
+            known = self.of.absent if kind == "absent" else self.of.accounts
+            for place in known if namespace == CLUSTER_SCOPE else (namespace,):
+                found = (one for one in known.get(place, ()) if fnmatchcase(one, name))
+                yield from (f"{ACCOUNT}{place}/{one}" for one in found)
+        else:
+            yield f"{kind}:{namespace}/{name}"
+
+    def _workload(self, namespace: str, pod: str) -> Iterator[str]:
+        """The workload that a pod belongs to; none for a pod that is not there."""
+        spaces = self.of.network.spaces
+        for place in spaces if namespace == CLUSTER_SCOPE else (namespace,):
+            found = spaces[place].pods.get(pod) if place in spaces else None
+            if found is not None and found.endpoint is not None:
+                yield found.endpoint.workload
+
+    def _roles(self, pattern: str, scope: str, names: Mapping[str, str]) -> Iterator[str]:
+        kind, _, name = pattern.partition("/")
+        name = _filled(name, names)
+        if name != ANY:
+            yield f"{ROLE}{kind}/{name}@{scope}"
+        elif kind == "ClusterRole":
+            yield CLUSTER_ADMIN if scope == CLUSTER_SCOPE else f"{NAMESPACE_ADMIN}{scope}"
+        else:
+            roles = (through for through in self.of.rbac.roles if through.kind == "Role")
+            yield from sorted(
+                f"{ROLE}Role/{through.name}@{through.namespace}"
+                for through in roles if scope in (CLUSTER_SCOPE, through.namespace)
+            )  # fmt: skip
+
+
+def by_namespace(escalation: Escalation) -> bool:
+    """Whether what is met cluster-wide follows in each namespace by itself: a RoleBinding grants nothing beyond one."""
+    named = "grantRulesOf" in escalation.effect
+    return named and not any(one.get("scope") == "cluster" for one in escalation.requests)
+
+
+def rewrites(through: Through) -> tuple[str, ...]:
+    """The nodes that say of a role that it may be given any rule."""
+    if through.kind == "ClusterRole":
+        return f"{REWRITE}ClusterRole/{through.name}@*", f"{REWRITE}ClusterRole/*@*"
+    names = (f"{REWRITE}Role/{through.name}@", f"{REWRITE}Role/*@")
+    return tuple(f"{name}{scope}" for name in names for scope in (through.namespace, CLUSTER_SCOPE))
+
+
+def _filled(text: str, names: Mapping[str, str]) -> str:
+    """A pattern with its variable filled in; what a variable is not limited to is anything."""
+    return (names.get(text) or ANY) if text.startswith("$") else text
+
+
+def _target(target: str, scope: str) -> str:
+    if target == NODE:
+        return EVERY_NODE  # whoever makes a pod says on which node
+    found = target.replace("$ns", scope)
+    return "secrets" if found == f"secrets/{CLUSTER_SCOPE}" else found
+
+
+# What a permission cannot say ---------------------------------------------------------------------------------------
+
+
+class Admitted(NamedTuple):
+    """Violations, by their numbers, that are admitted in a namespace, and those of which nobody can say."""
+
+    sure: int
+    unknown: int
+
+
+def violations(patterns: Iterable[str]) -> int:
+    """The violations of which the control or the id is one of some shell-style patterns, as a set of bits."""
+    wanted = [*patterns]
+    return sum(
+        1 << number for number, one in enumerate(VIOLATIONS)
+        if any(fnmatchcase(one.control, pattern) or fnmatchcase(one.id, pattern) for pattern in wanted)
+    )  # fmt: skip
+
+
+def admitted(admission: Admission, namespace: str, wanted: int, *, unlabelled: bool = False) -> Admitted:
+    """Which of some violations are admitted in a namespace; `unlabelled` if it had no Pod Security labels."""
+    space = admission.spaces.get(namespace)
+    if space is None:
+        return Admitted(0, wanted)
+    if not unlabelled:
+        return Admitted(wanted & ~space.profile.refused & ~space.profile.unknown, wanted & space.profile.unknown)
+    others = Profile(tuple(part for part in space.profile.parts if part.policy.engine != _POD_SECURITY), wanted)
+    return Admitted(wanted & ~others.refused & ~others.unknown, wanted & others.unknown)
+
+
+def named(mask: int) -> str:
+    """The first violation of a set."""
+    return VIOLATIONS[next(bits(mask))].id
+
+
+__all__ = ["ABSENT", "GROUP", "USER", "WORKLOAD", "Admitted", "Effects", "Inventory", "admitted", "named", "violations"]

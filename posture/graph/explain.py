@@ -1,0 +1,316 @@
+"""Questions to the graph: who reaches what and how, and what is lost with somebody's token. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from posture.model import CLUSTER_SCOPE, INCOMPLETE, Gap, Snapshot
+from posture.network.allowed import pieces_of
+from posture.network.effect import ends
+from posture.rbac import subjects
+from posture.text import listed
+
+from . import sentences
+from .compare import order, sources
+from .evaluate import EVERYWHERE, MEMBER, READS, Graph
+from .nodes import (
+    ACCOUNT,
+    CAN,
+    CLOUD,
+    CLUSTER_ADMIN,
+    ENGINE,
+    GROUP,
+    MACHINE,
+    NAMESPACE_ADMIN,
+    NODE,
+    OUTSIDE,
+    SECRETS,
+    STRUCTURE,
+    USER,
+    WORKLOAD,
+    Edge,
+    Fact,
+    namespace_of,
+)
+from .paths import Path, held, proof, targets
+from .reach import Reach, explored
+
+RUN_PODS = "create-pods"
+"""The escalation whose condition is that pods can be run."""
+FIRST = 20
+"""Names of a longer list that are given beside their number."""
+_RANKS = (CLUSTER_ADMIN, NODE, SECRETS, f"{SECRETS}/", NAMESPACE_ADMIN, ENGINE, CLOUD)
+_KINDS = {USER: "users", GROUP: "groups", ACCOUNT: "serviceaccounts", WORKLOAD: "workloads"}
+
+
+class Found(NamedTuple):
+    """A path, and other sources that reach its target in the same way, or on it."""
+
+    path: Path
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Blast:
+    """What is lost with a token or a workload: a path to each target, the identities that it becomes by kind, the
+    namespaces in which it can run pods, the workloads of other namespaces that it may talk to. All sorted.
+
+    `everything`: it reaches cluster-admin, and so everybody; then no identity is listed.
+    """
+
+    source: str
+    paths: tuple[Found, ...]
+    everything: bool
+    identities: Mapping[str, tuple[str, ...]]
+    namespaces: tuple[str, ...]
+    connections: tuple[str, ...]
+
+
+# Names --------------------------------------------------------------------------------------------------------------
+
+
+def source_of(graph: Graph, text: str) -> str:
+    """The node that somebody names: `outside`, a subject, `workload:NS/NAME[Kind]`, `NS/NAME` of one workload,
+    `node:NAME`. Users and groups need not be known to any grant. Raises ValueError for what is nothing.
+    """
+    if text == OUTSIDE or (text.startswith(GROUP) and text != GROUP):
+        return text
+    if text.startswith(USER) and text != USER:
+        return subjects.of_user(text.removeprefix(USER))
+    if text.startswith(ACCOUNT):
+        namespace, _, name = text.removeprefix(ACCOUNT).partition("/")
+        if text in graph.of.subjects or name in graph.of.accounts.get(namespace, ()):
+            return text
+        known = [f"{ACCOUNT}{namespace}/{one}" for one in graph.of.accounts.get(namespace, ())]
+        raise _nothing("ServiceAccount", text, known or _homes(graph, ACCOUNT))
+    if text.startswith(MACHINE):
+        machines = {one for place in graph.of.namespaces for its in graph.runs(place).values() for one in its.nodes}
+        if text.removeprefix(MACHINE) not in machines:
+            raise _nothing("node with a pod", text, [f"{MACHINE}{one}" for one in sorted(machines)])
+        return text
+    return _workload(graph, text)
+
+
+def _workload(graph: Graph, text: str) -> str:
+    wanted = text.removeprefix(WORKLOAD)
+    namespace, slash, _ = wanted.partition("/")
+    if not slash:
+        raise ValueError(f"{text} is nobody's name: write outside, NS/NAME, serviceaccount:NS/NAME, user:NAME")
+    known = [name.removeprefix(WORKLOAD) for name in graph.runs(namespace)]
+    found = [name for name in known if wanted in (name, name.rpartition("[")[0])]
+    if len(found) > 1:
+        raise ValueError(f"there are several workloads {wanted}: {listed(sorted(found), 5)}")
+    if not found:
+        raise _nothing("workload", wanted, [name.rpartition("[")[0] for name in known] or _homes(graph, ""))
+    return WORKLOAD + found[0]
+
+
+def _homes(graph: Graph, prefix: str) -> list[str]:
+    return [f"{prefix}{namespace}/" for namespace in graph.of.namespaces]
+
+
+def _nothing(what: str, text: str, known: Iterable[str]) -> ValueError:
+    near = get_close_matches(text, sorted(set(known)), 3, 0.4)
+    return ValueError(f"there is no {what} {text}" + (f"; near to it: {listed(near)}" if near else ""))
+
+
+def sink_of(graph: Graph, text: str) -> str:
+    """The node that somebody wants to see reached: a target, or whatever can be a source. Raises ValueError."""
+    kinds = (ENGINE, CLOUD, NAMESPACE_ADMIN, f"{SECRETS}/")
+    if ":" in text.partition("/")[0] or ("/" in text and not text.startswith(kinds)):
+        return source_of(graph, text)
+    held_by = graph.results["rbac"].roles.values()
+    known = {CLUSTER_ADMIN, NODE, SECRETS, f"{SECRETS}/kube-system", f"{CLOUD}node"}
+    known |= {f"{start}{name}" for name in graph.of.namespaces for start in (NAMESPACE_ADMIN, f"{SECRETS}/")}
+    known |= {f"{ENGINE}{name}" for name in graph.of.engines}
+    known |= {f"{CLOUD}{name}" for held in held_by for word, name in held.opaque if word == "assume"}
+    if text not in known:
+        raise _nothing("target", text, known)
+    return text
+
+
+def doubt(snapshot: Snapshot) -> Gap | None:
+    """The gap that may hide a path; None where all was read."""
+    return next((gap for gap in snapshot.gaps if gap.reason in INCOMPLETE and gap.resource in (*READS, "*")), None)
+
+
+# Paths --------------------------------------------------------------------------------------------------------------
+
+
+def path(graph: Graph, source: str, sink: str) -> Path | None:
+    """The shortest proof that a source reaches a sink; None where it does not. Who has cluster-admin has all."""
+    return _to(held(graph.edges, [source], sink), source, sink)
+
+
+def _to(found: dict[str, Edge | None], source: str, sink: str) -> Path | None:
+    if sink not in found:
+        wider = [CLUSTER_ADMIN, *([SECRETS] if sink.startswith(f"{SECRETS}/") else [])]
+        known = [node for node in wider if node in found]
+        if not known:
+            return None
+        rule = sentences.IMPLIED if known[-1] == CLUSTER_ADMIN else EVERYWHERE
+        found = found | {sink: Edge((known[-1],), sink, rule)}
+    return proof(found, source, sink)
+
+
+def of_source(graph: Graph, source: str) -> list[Found]:
+    """The shortest proof to each target that a source reaches, the gravest first."""
+    return _proofs(held(graph.edges, [source]), source)
+
+
+def _proofs(found: Mapping[str, Edge | None], source: str) -> list[Found]:
+    paths = (proof(found, source, target) for target in _widest(targets(found)))
+    return sorted((Found(one) for one in paths if one is not None), key=_gravity)
+
+
+def _widest(found: Sequence[str]) -> list[str]:
+    """Targets, but for Secrets of one namespace where all are among them."""
+    return [target for target in found if SECRETS not in found or not target.startswith(f"{SECRETS}/")]
+
+
+def everybody(graph: Graph, sink: str = "") -> list[Found]:
+    """Paths from every source that matters to every target, or to one sink, the gravest first.
+
+    Sources that begin with the same steps and reach the same, and those that lie on another's path, are told with it.
+    """
+    names = [name for name in sources(graph) if name != sink]
+    nodes = explored(graph.edges, names)
+    into = sorted({edge for edges in nodes.values() for edge in edges if edge.head == sink})
+    reach = Reach(nodes, None, into)
+    classes: dict[Any, list[str]] = {}
+    for name in names:
+        if reach.value(name):
+            classes.setdefault((reach.value(name), _first_steps(nodes[name], name, reach)), []).append(name)
+    told: list[tuple[Path, list[str]]] = []
+    on_path: dict[tuple[str, str], int] = {}
+    for first, *others in classes.values():
+        wanted = _wanted(reach, first, sink)
+        missing = [target for target in wanted if (first, target) not in on_path]
+        found = held(graph.edges, [first], sink or wanted[0] if len(wanted) == 1 else "") if missing else {}
+        for target in wanted:
+            place = on_path.get((first, target))
+            if place is not None:
+                told[place][1].extend((first, *others))
+            elif (one := _to(found, first, target)) is not None:
+                on_path |= {(node, target): len(told) for node in _suffice(one) if node in nodes}
+                told.append((one, others.copy()))
+    return sorted((Found(one, tuple(others)) for one, others in told), key=_gravity)
+
+
+def _wanted(reach: Reach, source: str, sink: str) -> list[str]:
+    found = reach.targets(source)
+    if not sink:
+        return _widest(found)
+    return [sink] if reach.marks(source) or CLUSTER_ADMIN in found or (
+        sink.startswith(f"{SECRETS}/") and SECRETS in found) else []  # fmt: skip
+
+
+def _first_steps(edges: Iterable[Edge], source: str, reach: Reach) -> frozenset[Any]:
+    """The steps with which a source begins, whoever it is: where they lead, and by what."""
+    return frozenset(
+        (edge.rule, edge.head, tuple(node for node in edge.tail if node != source), tuple(sorted({
+            (fact.domain, *fact.through) for need in edge.needs for fact in need if fact.domain != STRUCTURE
+        })))
+        for edge in edges if reach.value(edge.head)
+    )  # fmt: skip
+
+
+def _suffice(one: Path) -> Iterable[str]:
+    """The nodes of a path from which alone its edges lead to the target."""
+    for node in {node: None for edge in one.edges for node in edge.tail}:
+        known = {node}
+        for edge in one.edges:
+            if known.issuperset(edge.tail):
+                known.add(edge.head)
+        if one.target in known:
+            yield node
+
+
+def _gravity(found: Found) -> tuple[Any, ...]:
+    """Paths by how little it takes to be their source, then by what they reach."""
+    source, target = found.path.source, found.path.target
+    weights = (number for number, kind in enumerate(_RANKS)
+               if target == kind or (kind.endswith("/") and target.startswith(kind)))  # fmt: skip
+    rank, name = order(source)
+    return min(rank, 3), next(weights, len(_RANKS)), target, rank, name
+
+
+# What is lost with one ----------------------------------------------------------------------------------------------
+
+
+def blast(graph: Graph, source: str) -> Blast:
+    """The blast radius of a subject or a workload: what whoever holds it gets."""
+    found = held(graph.edges, [source])
+    everything = CLUSTER_ADMIN in found
+    places = {node.rpartition("@")[2] for node in found if node.startswith(f"{CAN}{RUN_PODS}@")}
+    everywhere = everything or CLUSTER_SCOPE in places
+    return Blast(
+        source, tuple(_proofs(found, source)), everything, {} if everything else _identities(found),
+        tuple(graph.of.namespaces if everywhere else sorted(places)), tuple(sorted(_connections(graph, source))),
+    )  # fmt: skip
+
+
+def _identities(found: Mapping[str, Edge | None]) -> dict[str, tuple[str, ...]]:
+    """Whom somebody becomes, by kind; the groups that one is in anyway are not meant."""
+    names = sorted(node for node, edge in found.items() if edge is not None and edge.rule != MEMBER)
+    kinds = {word: tuple(name for name in names if name.startswith(kind) and not name.endswith("*"))
+             for kind, word in _KINDS.items()}  # fmt: skip
+    return {word: its for word, its in kinds.items() if its}
+
+
+def _connections(graph: Graph, workload: str) -> Iterable[str]:
+    """The workloads of other namespaces that policies may let a workload reach."""
+    live = graph.results["network"]
+    space = live.spaces.get(namespace_of(workload)) if workload.startswith(WORKLOAD) else None
+    if space is None:
+        return ()
+    return {
+        name for one in space.classes if one.workload == workload
+        for piece in pieces_of(space, one, "egress") for name in ends(live).users(one, "egress", piece)
+        if namespace_of(name) != one.namespace
+    }  # fmt: skip
+
+
+# Records ------------------------------------------------------------------------------------------------------------
+
+
+def record(found: Found, titles: sentences.Titles) -> dict[str, Any]:
+    """A path as JSON (docs/contracts.md). `alike` are the other sources, where there are any."""
+    one = found.path
+    edges = [edge_record(edge, titles) for edge in one.edges]
+    alike = {"alike": counted(found.others)} if found.others else {}
+    return {"source": one.source, "sink": one.target, "edges": edges} | alike
+
+
+def edge_record(edge: Edge, titles: sentences.Titles) -> dict[str, Any]:
+    """An edge as JSON: each of `needs` has to be given by one of its facts."""
+    needs = [[_fact_record(fact) for fact in sorted(need)] for need in edge.needs]
+    text = sentences.sentence(edge, titles)
+    return {"from": list(edge.tail), "to": edge.head, "rule": edge.rule, "needs": needs, "text": text}
+
+
+def _fact_record(fact: Fact) -> dict[str, str]:
+    return {"domain": fact.domain, "subject": fact.subject, "scope": fact.scope, **fact.through._asdict()}
+
+
+def blast_record(found: Blast, titles: sentences.Titles) -> dict[str, Any]:
+    """A blast radius as JSON: every list by its number and its first names."""
+    return {
+        "source": found.source, "paths": [record(one, titles) for one in found.paths], "everything": found.everything,
+        "identities": {word: counted(names) for word, names in found.identities.items()},
+        "namespaces": counted(found.namespaces), "connections": counted(found.connections),
+    }  # fmt: skip
+
+
+def counted(names: Sequence[str]) -> dict[str, Any]:
+    """A list that may be long: how many, and the first of them."""
+    return {"count": len(names), "first": list(names[:FIRST])}
+
+
+__all__ = [
+    "Blast", "Found", "blast", "blast_record", "counted", "doubt", "edge_record", "everybody", "of_source",
+    "path", "record", "sink_of", "source_of",
+]  # fmt: skip

@@ -1,0 +1,80 @@
+"""Nodes and edges of the graph. A node is a name: a subject, a workload, a target, or a set of these.
+
+Names beside those of the contracts: `node:NAME`; `serviceaccount:NS/*` and `workload:NS/*` for all that are there,
+with the namespace `*` for all anywhere; `absent:NS/*` for ServiceAccounts that grants name and that do not exist;
+`user:*` and `group:*` for all that grants name; `node:*` for every node; `role:KIND/NAME@SCOPE` for the rules of a
+role, granted in a scope; `rewrite:KIND/NAME@SCOPE` for a role that may be given any rule; `can:EDGE@SCOPE` for the
+condition of an escalation, met in a scope. The scope `*` is every namespace.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from posture.model import CLUSTER_SCOPE, Through
+
+OUTSIDE = "outside"
+CLUSTER_ADMIN = "cluster-admin"
+NODE, EVERY_NODE = "node", "node:*"
+SECRETS = "secrets"
+NAMESPACE_ADMIN = "namespace-admin/"
+ENGINE, CLOUD = "engine/", "cloud/"
+WORKLOAD, ACCOUNT, ABSENT, USER, GROUP = "workload:", "serviceaccount:", "absent:", "user:", "group:"
+MACHINE, ROLE, REWRITE, CAN = "node:", "role:", "rewrite:", "can:"
+STRUCTURE = "graph"
+"""The domain of facts that no other domain speaks of: what runs as whom, and where; what leads there."""
+
+
+class Fact(NamedTuple):
+    """What an edge needs and what one would edit to take it away; named as a finding is."""
+
+    domain: str
+    subject: str
+    scope: str
+    through: Through
+
+
+class Edge(NamedTuple):
+    """Whoever holds all of the tail gets the head, by a rule. Each of `needs` has to be given by one of its facts."""
+
+    tail: tuple[str, ...]
+    head: str
+    rule: str
+    needs: tuple[frozenset[Fact], ...] = ()
+
+    @property
+    def step(self) -> tuple[tuple[str, ...], str, str]:
+        """What it says, whatever gives it."""
+        return self.tail, self.head, self.rule
+
+
+def can(edge: str, scope: str, name: str = "") -> str:
+    """The condition of an escalation, met in a scope; `name` is what its variable is limited to."""
+    return f"{CAN}{edge}{f'[{name}]' if name else ''}@{scope}"
+
+
+def secrets(namespace: str) -> str:
+    """The Secrets of a namespace, or of all."""
+    return SECRETS if namespace == CLUSTER_SCOPE else f"{SECRETS}/{namespace}"
+
+
+def is_target(node: str) -> bool:
+    """Whether a node is what an attacker wants (docs: the targets)."""
+    return (
+        node in (CLUSTER_ADMIN, NODE, SECRETS, f"{SECRETS}/kube-system")
+        or node.startswith((ENGINE, CLOUD))
+        or (node.startswith(NAMESPACE_ADMIN) and not node.endswith("/*"))
+    )
+
+
+def namespace_of(node: str) -> str:
+    """The namespace that a node belongs to; "" for what belongs to none."""
+    if node.startswith((WORKLOAD, ACCOUNT, ABSENT)):
+        found = node.partition(":")[2].partition("/")[0]
+    elif node.startswith((NAMESPACE_ADMIN, f"{SECRETS}/")):
+        found = node.partition("/")[2]
+    elif node.startswith((CAN, ROLE, REWRITE)):
+        found = node.rpartition("@")[2]
+    else:
+        found = ""
+    return "" if found == CLUSTER_SCOPE else found

@@ -1,0 +1,297 @@
+"""Sentences of the graph, as a person would say them: nodes, edges, and a path in as few lines as still are a proof."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from posture.admission.sentences import phrase as violated
+from posture.model import CLUSTER_SCOPE, Through
+from posture.network.allowed import HOST_NETWORK, NON_ISOLATED
+from posture.rbac.sentences import phrase as permitted
+from posture.text import listed
+
+from . import crossing
+from .catalogue import Escalation
+from .evaluate import EVERYWHERE, HOLDS, MEMBER, ONE_OF
+from .nodes import (
+    ABSENT,
+    ACCOUNT,
+    CAN,
+    CLOUD,
+    ENGINE,
+    EVERY_NODE,
+    GROUP,
+    MACHINE,
+    NAMESPACE_ADMIN,
+    NODE,
+    OUTSIDE,
+    REWRITE,
+    ROLE,
+    SECRETS,
+    STRUCTURE,
+    USER,
+    WORKLOAD,
+    Edge,
+    Fact,
+)
+
+IMPLIED = "everything"
+"""The rule of what cluster-admin has: all there is."""
+_KINDS = {ACCOUNT: "ServiceAccount", ABSENT: "ServiceAccount", WORKLOAD: "workload", USER: "User", GROUP: "Group"}
+_OF_NAMESPACE = re.compile(r"\b(of|in|from|across) (?:a|the) namespace\b|\ba namespace(?='s\b)")
+_OWN = "one's own"
+_SHOWN = 2
+
+type Titles = Mapping[str, str]
+"""What escalations are called, by id; and what their single requests ask, by `ID#NUMBER`."""
+NONE: Titles = {}
+
+
+# Nodes --------------------------------------------------------------------------------------------------------------
+
+
+def name(node: str, titles: Titles = NONE) -> str:
+    """A node for people: `ServiceAccount pay/web`, `Deployment pay/web`, `every node`, `whoever can create pods`."""
+    if node == OUTSIDE:
+        return "the outside"
+    if node.startswith(CAN):
+        return f"whoever can {ability(node, titles)}"
+    if node.startswith(ROLE):
+        return f"whoever is granted {_role(node)}"
+    if node.startswith(REWRITE):
+        return f"whoever may give {_role(node)} any rule"
+    for kind, word in _KINDS.items():
+        if node.startswith(kind):
+            return _named(word, node.removeprefix(kind)) + (" that does not exist yet" if kind == ABSENT else "")
+    return _target(node)
+
+
+def _named(word: str, name: str) -> str:
+    """One identity or workload, or a set of them."""
+    namespace, slash, rest = name.partition("/")
+    if word in ("User", "Group"):
+        return f"any {word} that grants name" if name == "*" else f"{word} {name}"
+    if slash and rest == "*":
+        return f"any {word}" + ("" if namespace == CLUSTER_SCOPE else f" of {namespace}")
+    bare, bracket, kind = name.removesuffix("]").rpartition("[")
+    return f"{kind} {bare}" if word == "workload" and bracket and name.endswith("]") else f"{word} {name}"
+
+
+def _target(node: str) -> str:
+    """A target, or a node of the cluster."""
+    if node in (NODE, EVERY_NODE):
+        return "a node" if node == NODE else "every node"
+    if node.startswith(MACHINE):
+        return f"node {node.removeprefix(MACHINE)}"
+    if node == SECRETS:
+        return "every Secret"
+    if node.startswith(f"{SECRETS}/"):
+        return f"the Secrets of {node.partition('/')[2]}"
+    if node.startswith(NAMESPACE_ADMIN):
+        name = node.removeprefix(NAMESPACE_ADMIN)
+        return f"namespace-admin of {'every namespace' if name == CLUSTER_SCOPE else name}"
+    if node.startswith(ENGINE):
+        return f"engine {node.removeprefix(ENGINE)}"
+    if node == f"{CLOUD}node":
+        return "the cloud identity of a node"
+    return f"cloud identity {node.removeprefix(CLOUD)}" if node.startswith(CLOUD) else node
+
+
+def _role(node: str) -> str:
+    reference, _, scope = node.partition(":")[2].rpartition("@")
+    kind, _, name = reference.partition("/")
+    which = f"any {kind}" if name == "*" else f"{kind} {name}"
+    return which if scope == CLUSTER_SCOPE else f"{which} in {scope}"
+
+
+def titled(escalations: Iterable[Escalation]) -> Titles:
+    """The titles of escalations and of their requests."""
+    found: dict[str, str] = {}
+    for one in escalations:
+        found[one.id] = one.title
+        found |= {f"{one.id}#{number}": _asked(request) for number, request in enumerate(one.requests)}
+    return found
+
+
+def ability(node: str, titles: Titles) -> str:
+    """What whoever meets the condition of an escalation, or one request of it, can do and where."""
+    key, _, scope = node.removeprefix(CAN).rpartition("@")
+    key, _, limit = key.partition("[")
+    identity, _, number = key.partition("#")
+    text = titles.get(key) or (f"{titles.get(identity, identity)}, part {int(number) + 1}" if number else identity)
+    text = text[:1].lower() + text[1:] if text[1:2].islower() else text
+    only = sorted(part.partition("=")[2] for part in limit.removesuffix("]").split("\0") if part)
+    return _placed(text, scope) + (f" ({listed(only)} only)" if only else "")
+
+
+def _placed(text: str, scope: str) -> str:
+    """What can be done, and where; a text that speaks of a namespace names it."""
+    where = "every namespace" if scope == CLUSTER_SCOPE else scope
+    placed = _OF_NAMESPACE.sub(lambda found: f"{found[1]} {where}" if found[1] else where, text)
+    if placed != text or (scope == CLUSTER_SCOPE and "cluster" in text.lower()):
+        return placed
+    return f"{text} cluster-wide" if scope == CLUSTER_SCOPE else f"{text} in {scope}"
+
+
+def _asked(tree: Mapping[str, Any]) -> str:
+    """A tree of permissions: `patch namespaces`, `create pods or create jobs`."""
+    for word, between in (("all", " and "), ("any", " or ")):
+        if word in tree:
+            parts = list(dict.fromkeys(map(_asked, tree[word])))
+            return between.join(parts[:_SHOWN]) + (between + "more" if len(parts) > _SHOWN else "")
+    names = [name for name in tree.get("resourceNames", ()) if not name.startswith("$")]
+    kept = {field: value for field, value in tree.items() if field != "resourceNames"}
+    return permitted({"apiGroups": (), "resources": (), **kept} | ({"resourceNames": names} if names else {}))
+
+
+# Facts --------------------------------------------------------------------------------------------------------------
+
+
+def _through(through: Through) -> str:
+    return f"{through.kind} {f'{through.namespace}/' if through.namespace else ''}{through.name}"
+
+
+def _fact(fact: Fact, edge: Edge, titles: Titles) -> str:
+    """What gives an edge."""
+    through = fact.through
+    if fact.domain == "admission":
+        what = violated(through.name.partition(":")[0])
+        if through.kind == "admitsUnlabelled":
+            return f"without its Pod Security labels {fact.scope} would admit {what}"
+        return f"{fact.scope} admits {what}"
+    if fact.domain == "network":
+        if through.kind == HOST_NETWORK:
+            return "it is in its node's network"
+        if through.kind == NON_ISOLATED:
+            return f"no policy isolates it for {through.name}"
+        return f"{_through(through)} lets it {'in' if edge.rule == crossing.EXPOSED else 'out'}"
+    text = _through(through)
+    whose = fact.domain != STRUCTURE and fact.subject not in edge.tail and fact.subject.startswith(GROUP)
+    return f"{text} of {name(fact.subject, titles)}" if whose else text
+
+
+def _need(need: Iterable[Fact], edge: Edge, titles: Titles) -> str:
+    """One need: what gives it, or the first of several that do."""
+    found = sorted({_fact(fact, edge, titles) for fact in need})
+    more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    return " or ".join([*found[:_SHOWN], *more])
+
+
+def _needs(edge: Edge, titles: Titles, domains: Sequence[str] = ()) -> list[str]:
+    """The needs of an edge in words, those of some domains only if they are given."""
+    chosen = [need for need in edge.needs if not domains or any(fact.domain in domains for fact in need)]
+    return list(dict.fromkeys(_need(need, edge, titles) for need in chosen))
+
+
+# Edges --------------------------------------------------------------------------------------------------------------
+
+
+def sentence(edge: Edge, titles: Titles = NONE) -> str:
+    """One edge in one sentence: who holds its tail, and what follows, by what."""
+    return _sentence([edge], titles)
+
+
+def steps(edges: Sequence[Edge], titles: Titles = NONE) -> list[tuple[str, tuple[Edge, ...]]]:
+    """A proof in order, in as few sentences as it takes, each with its edges.
+
+    An edge that says little is told with the one that uses it.
+    """
+    return [(_sentence(chain, titles), tuple(chain)) for chain in _chains(edges)]
+
+
+def _chains(edges: Sequence[Edge]) -> Iterator[list[Edge]]:
+    """The edges in groups that make one sentence each, in the order of their last."""
+    uses = Counter(node for edge in edges for node in edge.tail)
+    given = {edge.head: edge for edge in edges}
+    ends = {edge.head for edge in edges if not uses[edge.head]}
+    told = {
+        edge for edge in edges
+        if len(edge.tail) == 1 and edge.tail[0] in given and uses[edge.tail[0]] == 1
+        and (_is_small(given[edge.tail[0]]) or (edge.rule == EVERYWHERE and edge.head in ends))
+    }  # fmt: skip
+    inner = {edge.tail[0] for edge in told}
+    for edge in edges:
+        if edge.head in inner:
+            continue
+        chain = [edge]
+        while chain[0] in told:
+            chain.insert(0, given[chain[0].tail[0]])
+        yield chain
+
+
+def _is_small(edge: Edge) -> bool:
+    """Whether an edge is told with the one that follows it."""
+    return edge.rule in (MEMBER, ONE_OF, EVERYWHERE, HOLDS) or edge.head.startswith(CAN)
+
+
+def _sentence(chain: Sequence[Edge], titles: Titles) -> str:
+    """Edges that follow each other and begin at the first's tail."""
+    who, member = _who(chain[0], titles), ""
+    clauses: list[str] = []
+    for place, edge in enumerate(chain):
+        last = place == len(chain) - 1
+        if edge.rule == MEMBER:
+            member_of = f"a member of {name(edge.head, titles)}"
+            who += "" if last else f", as {member_of},"
+            clauses += [f"is {member_of}"] if last else []
+        elif edge.rule == ONE_OF:
+            who = name(edge.head, titles)
+            member = f"is {name(edge.tail[0], titles).replace('any ', 'a ', 1)}"
+        elif not last and edge.head.startswith(f"{CAN}{edge.rule}@"):
+            continue  # all that has to be met was said, and what follows names it
+        elif edge.rule != EVERYWHERE or last:
+            clauses.append(_clause(edge, titles, alone=place == 0))
+    return f"{who} {' and '.join(filter(None, (member, ', and so '.join(clauses))))}"
+
+
+def _who(edge: Edge, titles: Titles) -> str:
+    return " together with ".join(name(node, titles) for node in edge.tail)
+
+
+def _clause(edge: Edge, titles: Titles, *, alone: bool) -> str:
+    """What whoever holds the tail of an edge gets."""
+    if edge.rule == crossing.EXPOSED:
+        doors = _needs(edge, titles, (STRUCTURE,))
+        lets = _needs(edge, titles, ("network",))
+        return f"reaches {name(edge.head, titles)} through {listed(doors)}" + (f" ({listed(lets)})" if lets else "")
+    if edge.rule == crossing.RUNS_AS:
+        return f"runs as {name(edge.head, titles)}"
+    if edge.rule == crossing.RUNS_THERE:
+        return f"runs {name(edge.head, titles).replace('any ', 'every ', 1)}"
+    if edge.rule == crossing.ESCAPES:
+        return f"has the root of {'its node' if edge.head == NODE else name(edge.head, titles)}"
+    if edge.rule == crossing.ON_NODE:
+        return "is a node" if edge.tail[0] != EVERY_NODE else "includes a node"
+    if edge.rule == crossing.METADATA:
+        lets = _needs(edge, titles)
+        return "reaches the cloud's metadata service, and so acts as its node" + (f" ({listed(lets)})" if lets else "")
+    if edge.rule in (EVERYWHERE, IMPLIED):
+        of_set = alone and not edge.tail[0].startswith(CAN)
+        return f"includes {name(edge.head, titles)}" if of_set else gains(edge.head, titles)
+    if edge.tail[0].startswith(CAN) and edge.rule != HOLDS:
+        return f"{gains(edge.head, titles)} ({'; '.join([edge.rule, *_needs(edge, titles)])})"
+    found = _needs(edge, titles)
+    return gains(edge.head, titles) + (f", through {listed(found)}" if found else "")
+
+
+def gains(head: str, titles: Titles) -> str:
+    """What somebody gets who gets a node of the graph."""
+    if head.startswith(CAN):
+        return f"can {ability(head, titles).replace('oneself', 'itself').replace(_OWN, 'its own')}"
+    if head.startswith(ROLE):
+        return f"is granted {_role(head)}"
+    if head.startswith(REWRITE):
+        return f"may give {_role(head)} any rule"
+    text = name(head, titles)
+    if head.startswith(WORKLOAD):
+        return f"takes over {text}"
+    if head.startswith((ACCOUNT, ABSENT, USER, GROUP)):
+        return f"becomes {text}"
+    if head.startswith(SECRETS):
+        return f"reads {text}"
+    if head.startswith(ENGINE):
+        return f"switches {text} off"
+    return f"acts as {text}" if head.startswith(CLOUD) else f"gets {text}"

@@ -1,0 +1,235 @@
+"""Ways to take away what an edge needs: the edits of objects after which one of its facts no longer holds.
+
+Each domain says how its own facts are edited (`edits`); what an edge uses of a fact is worked out here, so that no more
+is taken away than it needs. What runs as whom and what leads in from outside is in `doors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, product
+from typing import Any, NamedTuple
+
+from posture import admission, network, rbac
+from posture.admission.compare import LABEL, opening
+from posture.admission.units import ordered, violated
+from posture.admission.violations import ENFORCE
+from posture.model import CLUSTER_SCOPE, Change, Changed, Content, Key, Through
+from posture.network import addresses
+from posture.network.allowed import NON_ISOLATED, pieces_of
+from posture.network.policies import NETWORK_POLICIES, Direction
+from posture.network.ports import span
+from posture.network.portset import PortSet, common_ports
+from posture.network.regions import Piece
+from posture.network.units import unit_of
+from posture.rbac.compare import path
+from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, scopes, usable
+from posture.rbac.match import Permission, Sets, Tree, part, solve
+from posture.rbac.rules import EMPTY, RuleSet, minus, parse, rule_set, units, units_in
+from posture.rbac.sentences import phrase
+from posture.text import listed
+
+from . import crossing, doors, effects
+from .abilities import granted
+from .evaluate import Graph
+from .nodes import CAN, STRUCTURE, Edge, Fact
+
+_CHOICES = 8
+"""How many ways to narrow one role are looked at where a condition has several alternatives."""
+_METADATA = "169.254.169.254/32"
+_HTTP = PortSet(span("TCP", 80, 80))
+
+
+class Way(NamedTuple):
+    """Edits that take a fact away, in words. A last resort takes away what something may need to work at all."""
+
+    text: str
+    changed: tuple[Changed, ...]
+    last: bool = False
+    breaks: tuple[str, ...] = ()
+    """What stops working and no domain speaks of."""
+
+
+def ways(graph: Graph, edge: Edge, fact: Fact, *, whole: bool = False) -> Iterator[Way]:
+    """How a fact that an edge needs can be edited away, the narrowest first; nothing where posture knows no way.
+
+    With `whole` a role is narrowed by all that the edge may use of it, and not by as little as will do.
+    """
+    if fact.domain == rbac.NAME:
+        yield from _of_grant(graph, edge, fact, whole=whole)
+    elif fact.domain == network.NAME:
+        yield from _of_flow(graph, edge, fact)
+    elif fact.domain == admission.NAME:
+        yield from _of_admitted(graph, edge, fact)
+    elif fact.domain == STRUCTURE:
+        yield from (Way(*one) for one in doors.ways(graph.snapshot, edge, fact))
+
+
+def objects(graph: Graph, fact: Fact) -> frozenset[Key]:
+    """Every object whose edit, by any of the ways, may take a fact away; perhaps more."""
+    if fact.domain == rbac.NAME:
+        return frozenset(rbac.evidence(graph.results["rbac"], _grant(graph, fact, EMPTY)))
+    if fact.domain == network.NAME:
+        space = graph.results["network"].spaces[fact.scope]
+        policies = (policy.key for policy in (*space.policies, *space.above))
+        return frozenset({*policies, Key(NETWORK_POLICIES, fact.scope, "")})
+    if fact.domain == admission.NAME:
+        live = graph.results["admission"]
+        found = {key for policy in live.policies for key in policy.keys}
+        found |= {key for one in live.spaces[fact.scope].profile.openings for key in one.exemption.keys}
+        return frozenset({*found, Key("namespaces", "", fact.scope)})
+    return frozenset({doors.key_of(fact.through)})
+
+
+# Permissions --------------------------------------------------------------------------------------------------------
+
+
+def _of_grant(graph: Graph, edge: Edge, fact: Fact, *, whole: bool) -> Iterator[Way]:
+    live = graph.results["rbac"]
+    for used in _used(graph, edge, fact, whole=whole):
+        for text, changed in rbac.edits(live, _grant(graph, fact, used)):
+            if changed and all(one.key.resource in (CLUSTER_ROLES, ROLES) for one in changed):
+                yield Way(narrowed(changed), changed)
+            elif changed:
+                yield Way(text, changed)
+
+
+def _grant(graph: Graph, fact: Fact, used: RuleSet) -> Change:
+    """A grant as if what is used of it had been gained: that is what is to be taken back."""
+    bindings = graph.results["rbac"].own((fact.subject, fact.scope)).get(fact.through, frozenset())
+    words, evidence = path(fact.through, bindings)
+    return Change(rbac.NAME, "loosened", *fact[1:], units_in(used, fact.scope), path=words, evidence=evidence)
+
+
+def narrowed(changed: Iterable[Changed]) -> str:
+    """What is taken out of roles, in words."""
+    words = []
+    for key, old, new in changed:
+        gone = minus(parse((old or {}).get("rules") or ()), frozenset({parse((new or {}).get("rules") or ())}))
+        words.append(f"take {listed([phrase(unit) for unit in units(gone)])} out of {rbac.named(key)}")
+    text = listed(words)
+    return text[0].upper() + text[1:]
+
+
+def _used(graph: Graph, edge: Edge, fact: Fact, *, whole: bool) -> Iterator[RuleSet]:
+    """The parts of a role without any one of which an edge's condition is not met by it."""
+    live = graph.results["rbac"]
+    held, tree = live.roles.get(fact.through), _tree(graph, edge)
+    if held is None or tree is None:
+        yield EMPTY
+        return
+    inside = None if fact.scope == CLUSTER_SCOPE else scopes(live.snapshot)
+    mine = usable(held, fact.scope, live.snapshot), inside
+    sets = frozenset((one.held, one.inside) for one in granted(live, fact.subject, _scope(edge, fact)))
+    choices = [frozenset(tree.leaves())] if whole else _breaking(tree, mine, sets | {mine})
+    for leaves in dict.fromkeys(choices):
+        parts = [part(leaf, *mine) for leaf in leaves]
+        yield rule_set(frozenset(rule for one in parts for rule in one.resources),
+                       frozenset(rule for one in parts for rule in one.urls))  # fmt: skip
+
+
+def _scope(edge: Edge, fact: Fact) -> str:
+    """Where a condition is met: in a namespace, though what meets it may be granted cluster-wide."""
+    place = edge.head.rpartition("@")[2]
+    return place if fact.scope == CLUSTER_SCOPE else fact.scope
+
+
+def _tree(graph: Graph, edge: Edge) -> Tree | None:
+    """The permissions that an edge into a condition asks for."""
+    if not edge.head.startswith(CAN):
+        return None
+    name = edge.head.removeprefix(CAN).rpartition("@")[0].partition("[")[0]
+    identity, _, number = name.partition("#")
+    return graph.catalogue.all[identity].trees[int(number or 0)]
+
+
+def _breaking(node: Permission | Tree, mine: tuple[RuleSet, Any], sets: Sets) -> list[frozenset[Permission]]:
+    """Sets of permissions: without all of one set, what one role holds meets no part of the tree any more."""
+    if isinstance(node, Permission):
+        return [frozenset({node})] if part(node, *mine) else []
+    if next(solve(node, sets, {}), None) is None:
+        return []
+    below = [found for one in node.parts if (found := _breaking(one, mine, sets))]
+    if node.every:
+        return [leaves for found in below for leaves in found]
+    return [frozenset().union(*choice) for choice in islice(product(*below), _CHOICES)] if below else []
+
+
+# Flows --------------------------------------------------------------------------------------------------------------
+
+
+def _of_flow(graph: Graph, edge: Edge, fact: Fact) -> Iterator[Way]:
+    live = graph.results["network"]
+    out = edge.rule == crossing.METADATA
+    if fact.through.kind == NON_ISOLATED:
+        # To isolate pods from others than the metadata service takes knowing what they need.
+        if out:
+            yield from (Way(*one) for one in _guards(graph, edge.tail[0], fact.scope))
+        return
+    direction: Direction = "egress" if out else "ingress"
+    pieces = [*_pieces(graph, edge, fact, direction)]
+    change = Change(network.NAME, "loosened", *fact[1:], tuple(unit_of(piece, direction) for piece in pieces))
+    what = _METADATA if out else "addresses of the outside"
+    if any(piece.who is not None for piece in pieces):
+        what = "pods of other namespaces"
+    for text, changed in network.edits(live, change):
+        if changed and pieces:
+            yield Way(text.replace("what was gained", what), changed)
+
+
+def _pieces(graph: Graph, edge: Edge, fact: Fact, direction: Direction) -> Iterator[Piece]:
+    """What a policy lets through to the metadata service, or in from outside."""
+    space = graph.results["network"].spaces[fact.scope]
+    workload = edge.tail[0] if direction == "egress" else edge.head
+    wanted = crossing.METADATA_ADDRESS if direction == "egress" else crossing.PUBLIC
+    for one in space.classes:
+        for piece in pieces_of(space, one, direction) if one.workload == workload else ():
+            if piece.through != fact.through:
+                continue
+            ranges = addresses.common(piece.ranges, wanted)
+            if piece.who is None and ranges:
+                ports = piece.ports if direction == "ingress" else common_ports(piece.ports, _HTTP)
+                yield piece._replace(ranges=ranges, ports=ports)
+            elif piece.who is not None and direction == "ingress":
+                yield piece
+
+
+def _guards(graph: Graph, workload: str, namespace: str) -> Iterator[tuple[str, tuple[Changed, ...]]]:
+    """A new policy for a whole namespace, or a workload's pods, that lets out all but to the metadata service."""
+    space = graph.results["network"].spaces[namespace]
+    classes = [dict(one.labels) for one in space.classes if one.workload == workload and not one.node]
+    labels = dict(set.intersection(*(set(one.items()) for one in classes))) if classes else {}
+    for selector, whose in (({}, f"every pod of {namespace}"), ({"matchLabels": labels}, f"the pods of {workload}")):
+        mark = hashlib.blake2b(repr((namespace, selector)).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+        key = Key(NETWORK_POLICIES, namespace, f"deny-cloud-metadata-{mark}")
+        if graph.snapshot.entry(key) is None and selector != {"matchLabels": {}}:
+            yield (
+                f"Keep {whose} from the cloud's metadata service: add {network.named(key)}",
+                (Changed(key, None, _guard(selector)),),
+            )
+
+
+def _guard(selector: Mapping[str, Any]) -> Content:
+    peers = [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0", "except": [_METADATA]}},
+             {"ipBlock": {"cidr": "::/0"}}]  # fmt: skip
+    return {"spec": {"podSelector": selector, "policyTypes": ["Egress"], "egress": [{"to": peers}]}}
+
+
+# Admission ----------------------------------------------------------------------------------------------------------
+
+
+def _of_admitted(graph: Graph, edge: Edge, fact: Fact) -> Iterator[Way]:
+    live = graph.results["admission"]
+    space = live.spaces[fact.scope]
+    word = fact.through.kind
+    wanted = graph.catalogue.wanted[edge.rule, word]
+    mask = effects.admitted(live, fact.scope, wanted, unlabelled=word == "admitsUnlabelled").sure
+    found = [(through, keys) for through, _, keys in opening(space, mask)]
+    label = Through(LABEL, fact.scope, ENFORCE)
+    if all(through != label for through, _ in found):
+        found.append((label, ()))
+    for through, keys in found:
+        subject, scope = space.where
+        change = Change(admission.NAME, "loosened", subject, scope, through, ordered(violated(mask)), evidence=keys)
+        yield from (Way(text, changed) for text, changed in admission.edits(live, change) if changed)
