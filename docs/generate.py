@@ -1,7 +1,8 @@
 """make docs: writes what lists something from what it lists, and quotes the demo where a document asks for it.
 
-docs/cli.md comes from the command line, docs/checks.md from checks/, and each block below a `<!-- demo: FROM … TO -->`
-comment from the demo's output. tests/test_docs.py fails when a file is not as this writes it.
+docs/cli.md comes from the command line, docs/checks.md and docs/escalations.md from checks/, and each block below a
+`<!-- demo: FROM … TO -->` comment from the demo's output. tests/test_docs.py fails when a file is not as this writes
+it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ DOMAIN = {
     "network": "What may be sent and received (network)",
     "admission": "What is admitted (admission)",
 }
+SHOWN = 3
+"""So many alternatives of a condition stand in the table."""
 HEAD = "<!-- Written by `make docs`. Edit what it is made from, not this file. -->\n\n"
 
 
@@ -217,6 +220,107 @@ def _versions(check: dict[str, Any]) -> str:
     return f"{since} and newer" if since else f"up to {until}" if until else ""
 
 
+# The escalations ----------------------------------------------------------------------------------------------------
+
+
+def escalations() -> list[dict[str, Any]]:
+    """Every shipped escalation, as its file says it."""
+    files = sorted((ROOT / "checks" / "escalations").glob("*.yaml"))
+    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
+
+
+def escalations_page() -> str:
+    """docs/escalations.md."""
+    every = escalations()
+    lines = [
+        "# Escalations", "",
+        f"posture ships {len(every)} escalations: the steps of [attack paths](graph.md) that follow from permissions.",
+        "Each is a file in [checks/escalations](../checks/escalations). Folders of your own are added:",
+        "[escalations-own.md](escalations-own.md) says how.", "",
+        "Conditions are in short here and in full below; of several verbs or resources, any is enough. A condition is",
+        "met in a namespace, `$ns`, or cluster-wide, which is in every one. One identity has to hold all that *and*",
+        "joins; what *together with* joins may be held by several, in the same namespace.", "",
+        "Each condition is shown by real requests: accepted with exactly what it asks for, refused with any part of it",
+        "missing. Where *all* is shown, so is what follows. Of the others it says below what has to act beside an API",
+        "server, and where that is written.", "",
+        "| escalation | step | condition | gives | Kubernetes | shown |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for one in every:
+        shown = "all" if "unproven" not in one else "condition"
+        cells = (one["title"], _condition(one), _effect(one, every), _versions(one), shown)
+        lines.append(f"| [`{one['id']}`](#{one['id']}) | {' | '.join(map(_cell, cells))} |")
+    for one in every:
+        lines += ["", *_escalation(one)]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def _condition(one: dict[str, Any]) -> str:
+    """What has to be allowed and what has to hold, in short."""
+    where = one.get("where") or {}
+    parts = [" together with ".join(_placed(request) for request in one.get("requests", ()))]
+    parts += [f"[`{name}`](#{name})" for name in one.get("uses", ())]
+    for word, text in (("admits", "$ns admits"), ("admitsUnlabelled", "without Pod Security labels $ns would admit")):
+        controls = dict.fromkeys(f"`{pattern.partition(':')[0]}`" for pattern in where.get(word, ()))
+        parts += [f"{text} {' or '.join(controls)}"] if controls else []
+    parts += [f"the API serves `{where['serves']}`"] if "serves" in where else []
+    return "; ".join(filter(None, parts))
+
+
+def _placed(request: dict[str, Any]) -> str:
+    """What one identity has to be allowed, and where."""
+    only = " or ".join(f"`{name}`" for name in request.get("namespaces", ()))
+    return _asked(request) + (f" in {only}" if only else " cluster-wide" if request.get("scope") == "cluster" else "")
+
+
+def _asked(tree: dict[str, Any], *, inner: bool = False) -> str:
+    """A tree of permissions, each as `verbs resources`; of many alternatives the first ones."""
+    for word, between in (("all", " and "), ("any", " or ")):
+        if word in tree:
+            parts = list(dict.fromkeys(_asked(part, inner=True) for part in tree[word]))
+            more = f"{between}…" if len(parts) > SHOWN else ""
+            text = between.join(parts[:SHOWN]) + more
+            return f"({text})" if inner and len(parts) > 1 else text
+    groups = [group for group in tree["apiGroups"] if group]
+    names = [name for name in tree.get("resourceNames", ()) if not name.startswith("$")]
+    of = f".{groups[0]}" if groups and groups != ["*"] else ""
+    text = f"{','.join(tree['verbs'])} {','.join(f'{resource}{of}' for resource in tree['resources'])}"
+    return f"`{text}`" + (f" named {' or '.join(f'`{name}`' for name in names)}" if names else "")
+
+
+def _effect(one: dict[str, Any], every: list[dict[str, Any]]) -> str:
+    """What whoever meets the condition gets, in short."""
+    ((kind, given),) = one["effect"].items()
+    if kind == "ability" and given is not True:
+        return f"what `{given}` gives"
+    if kind == "ability":
+        users = [f"`{other['id']}`" for other in every if one["id"] in other.get("uses", ())]
+        return f"a part of {', '.join(users)}" if users else "what your own escalations say"
+    names = ", ".join(f"`{name}`" for name in ([given] if isinstance(given, str) else given))
+    words = {"become": "becomes", "reach": "reaches", "switchOff": "switches off", "grantRulesOf": "is granted",
+             "rewrite": "gives any rule to"}  # fmt: skip
+    return f"{words[kind]} {names}"
+
+
+def _escalation(one: dict[str, Any]) -> Iterator[str]:
+    meaning = {field: one[field] for field in ("requests", "uses", "where", "effect") if field in one}
+    yield f"## {one['id']}"
+    yield ""
+    yield f"**{one['title']}.** {' '.join(one['why'].split())}"
+    yield ""
+    yield f"**Instead.** {' '.join(one['remedy'].split())}"
+    yield ""
+    if _versions(one):
+        yield f"Kubernetes {_versions(one)}."
+        yield ""
+    text = yaml.safe_dump(meaning, sort_keys=False, default_flow_style=None, width=100).rstrip()
+    yield from ("```yaml", text, "```", "")
+    if "unproven" in one:
+        said = " ".join(one["unproven"].split())
+        yield f"**What no request shows.** {said[0].upper()}{said[1:]}"
+        yield ""
+    yield f"References: {', '.join(one['references'])}."
+
+
 # Quotes of the demo -------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +352,8 @@ def quoted(text: str, output: list[str]) -> str:
 def files() -> dict[str, str]:
     """Every generated file, by its path in the checkout."""
     output = demo()
-    found = {"docs/cli.md": cli_page(), "docs/checks.md": checks_page()}
+    found = {"docs/cli.md": cli_page(), "docs/checks.md": checks_page(),
+             "docs/escalations.md": escalations_page()}  # fmt: skip
     for path in QUOTING:
         found[path] = quoted((ROOT / path).read_text(encoding="utf-8"), output)
     return found

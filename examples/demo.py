@@ -82,8 +82,9 @@ def story(demo: Demo) -> None:
 
     demo.day("2026-10-13", "the audit is over")
     demo.say("""Four engines refuse what they should at admission: Pod Security, Kyverno in the namespaces of products,
-        Gatekeeper, and a ValidatingAdmissionPolicy. Without a baseline nothing is called drift: checks say what
-        deserves a look. It was looked at, and the platform agrees to what is possible today.""")
+        Gatekeeper, and a ValidatingAdmissionPolicy. Payments hears from the bank through a load balancer, over a
+        VPN; the jobs of checkout have a namespace of their own. Without a baseline nothing is called drift: checks
+        say what deserves a look. It was looked at, and the platform agrees to what is possible today.""")
     demo.scan("2026-10-13", whole=True)
     demo.run('posture baseline approve --by dana --reason "after the audit"')
 
@@ -97,9 +98,9 @@ def story(demo: Demo) -> None:
     demo.day("2026-10-20", "convenience")
     demo.say("""Kyverno refuses again, and the toolbox has an exception until the end of October. A role that five teams
         share got exec for one afternoon. The bank has new addresses, so the worker of payments may call every address.
-        CI builds with Docker: the Pod Security label of its namespace is privileged, and Gatekeeper leaves it out. CI
-        may now make preview environments, too: that is wanted for a while, so it is accepted until a date, with a
-        reason. More than that is not.""")
+        CI builds with Docker: the Pod Security label of its namespace is privileged, Gatekeeper leaves it out, and
+        whoever takes its runner over has a node. CI may now make preview environments, too: that is wanted for a
+        while, so it is accepted until a date, with a reason. More than that is not.""")
     demo.scan("2026-10-20", whole=False)
     accepted = demo.finding("serviceaccount:ci/runner", "ci-preview")
     demo.run(f"posture findings accept {accepted} --until 2026-12-01 --by dana",
@@ -124,20 +125,24 @@ def story(demo: Demo) -> None:
         bound to a role that is not there yet. The debugging access now goes through a role of another name: still
         the same finding, since the first day. Payments moved its ledger to another port and closed the old one.
         Catalog opened to everyone what is labelled for debugging, which is no pod so far. The end of the toolbox's
-        exception is past. Payments got one as well: it opens nothing, and is not drift.""")
+        exception is past. Payments got one as well: it opens nothing, and is not drift. And the bank gave its VPN
+        up: what receives its calls now lets its public addresses in.""")
     demo.scan("2026-11-03", whole=False)
 
     demo.day("2026-11-10", "beyond what was accepted")
     demo.say("""The exception of CI can read Secrets by now, which nobody accepted: it is back, as widened. For a
         dashboard the namespace of CI was labelled as production, which payments lets in. CI builds without Docker:
         nothing needs any more what three engines opened for it, and all of it is still there. And somebody made the
-        default account of reports an editor; nobody wrote down whose reports is.""")
+        default account of reports an editor; nobody wrote down whose reports is. Checkout lets what receives the
+        bank's calls start its jobs, so that an order is closed as soon as the money is there.""")
     demo.scan("2026-11-10", whole=False)
 
     demo.day("2026-11-17", "five weeks later")
     demo.say("""The shared role has exec again, for catalog's new namespace too. The vendor's chart brought the role
         that had been granted already. The policy that denies by default is gone from search, and the exception of its
-        indexer is for every pod there. What drifted, since when, by whom, and whose it is:""")
+        indexer is for every pod there. The platform's profiler traces the jobs of checkout: it needs one capability
+        there, and has an exception for it that says all that an exception should. What drifted, since when, by whom,
+        whose it is, and what it makes possible together with what others changed:""")
     demo.scan("2026-11-17", whole=True)
     ending(demo)
 
@@ -155,6 +160,8 @@ def ending(demo: Demo) -> None:
     demo.say("How to get back. The fix was tried in memory: the finding is gone, and nothing else is opened.")
     demo.run(f"posture findings show --fix {debug}")
     demo.run(f"posture findings show --fix {demo.finding('workload:checkout/db[StatefulSet]', 'db')}")
+    print()
+    together(demo)
     print()
     demo.say("All of it, for people and for tickets:")
     demo.run("posture findings list")
@@ -179,6 +186,16 @@ def ending(demo: Demo) -> None:
         print(f"    {line}")
 
 
+def together(demo: Demo) -> None:
+    """The path that three changes make, which no domain shows alone."""
+    demo.say("""Three teams changed one thing each, in three weeks. None was alarming: an address range, jobs that may
+        be started, one capability. On the day of the third the outside can get the cluster:""")
+    demo.run(f"posture findings show {demo.finding('namespace:checkout-jobs', 'profiler')}")
+    path = "posture explain path --source outside --sink cluster-admin"
+    demo.run(path, "--snapshot latest")
+    demo.run(path, "--cut --snapshot latest")
+
+
 def next_commands(demo: Demo) -> list[str]:
     """What a reader may type after the demo."""
     return [
@@ -191,6 +208,7 @@ def next_commands(demo: Demo) -> list[str]:
         "posture explain access create pods/exec -n search --as-group search-devs \\",
         "    --as ann --snapshot latest",
         "posture explain flow ci/runner payments/api 8080 --snapshot latest",
+        "posture explain path --blast payments/callbacks --snapshot latest",
         "posture exceptions show --snapshot latest \\",
         "    PolicyException/checkout/incident-4711",
         "posture explain admission ci/runner --snapshot latest",

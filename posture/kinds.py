@@ -326,6 +326,7 @@ CLUSTER_SCOPED: frozenset[str] = frozenset(
         "signers.certificates.k8s.io",
         "users.authentication.k8s.io",
         "groups.authentication.k8s.io",
+        "nodes.authentication.k8s.io",
         "uids.authentication.k8s.io",
         "userextras.authentication.k8s.io",
     }

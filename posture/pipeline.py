@@ -12,12 +12,14 @@ from posture.drift.agreed import NAMESPACES, Agreed, Place, Yardstick
 from posture.drift.causes import Investigation
 from posture.drift.findings import Drafter, reasons_of, severity_of
 from posture.drift.lifecycle import Life, Outcome
+from posture.graph import attribution
 from posture.graph import findings as path_findings
 from posture.graph.catalogue import Escalation
 from posture.graph.findings import Sides
 from posture.kinds import API_RESOURCES, KINDS
 from posture.model import (
     SEVERITIES,
+    AttackPath,
     Cause,
     Change,
     Check,
@@ -158,7 +160,7 @@ def _with_paths(
         drafts,
         sides,
         rules.escalations(),
-        lambda own: path_findings.draft_of(own, snapshot.cluster, now, cause, owner_of),
+        lambda own, way: path_findings.draft_of(own, way, snapshot.cluster, now, cause, owner_of),
     )
 
 
@@ -173,6 +175,8 @@ class Difference:
     headline: str
     causes: tuple[Cause, ...]
     checks: tuple[Check, ...]
+    paths: tuple[AttackPath, ...] = ()
+    """What it makes possible across domains, or closes, the gravest first."""
 
     @property
     def message(self) -> str:
@@ -181,9 +185,10 @@ class Difference:
 
     @property
     def severity(self) -> Severity:
-        """The leading check's, one lower for what nobody can use yet."""
+        """The leading check's, one lower for what nobody can use yet; that of a path where it is graver."""
         reasons = reasons_of(self.checks, self.change)
-        return reasons[0].severity if reasons else severity_of("low", self.change)
+        own = reasons[0].severity if reasons else severity_of("low", self.change)
+        return min((own, *(attribution.severity(path) for path in self.paths)), key=SEVERITIES.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +211,9 @@ def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only
     notes: list[Note] = []
     unknown: list[Unknown] = []
     results: dict[str, tuple[Any, Any]] = {}
+    agreements: dict[bool, dict[str, tuple[Any, Any, Investigation]]] = {False: {}, True: {}}
     for domain in DOMAINS:
-        if only and only != domain.NAME:
+        if only not in ("", domain.NAME):
             continue
         matcher = domain.Matcher(rules.applying(after))
         sides = results[domain.NAME] = domain.evaluate(before), domain.evaluate(after)
@@ -218,12 +224,45 @@ def diff(before: Snapshot, after: Snapshot, rules: Rules, shipped: Shipped, only
             gains, doubts = yardstick.gains(live)
             investigation = Investigation(yardstick, live, gains, frozenset(key for key, _ in objects))
             found += [_difference(domain, matcher, investigation, gains[where], mirrored) for where in sorted(gains)]
+            agreements[mirrored][domain.NAME] = live, yardstick.baseline, investigation
             # Seen from the other side, what is new would be gone: what was said of a place stands.
             said = {one[:4] for one in unknown} if mirrored else set()
             unknown += [one for one in doubts if one[:4] not in said]
             if not mirrored:
                 notes += domain.compare(yardstick.baseline, live, growth=True).notes
+    if not only:
+        found = [
+            row for mirrored in (False, True)
+            for row in _with_paths_of(
+                [one for one in found if (one.change.direction == "tightened") is mirrored], agreements[mirrored],
+                rules, mirrored=mirrored,
+            )
+        ]  # fmt: skip
     return Diff(tuple(found), tuple(notes), tuple(dict.fromkeys(unknown)), results)
+
+
+def _with_paths_of(
+    rows: list[Difference], found: Mapping[str, tuple[Any, Any, Investigation]], rules: Rules, *, mirrored: bool
+) -> list[Difference]:
+    """Differences of one direction with the paths that they make possible, and the paths that none of them makes."""
+    changes = [one.change.mirrored() if mirrored else one.change for one in rows]
+    lives, bases = ({name: row[side] for name, row in found.items()} for side in (0, 1))
+    sides = Sides(lives, [bases], changes, {})
+    if not sides.differ():
+        return rows
+    said = path_findings.said(sides, rules.escalations(), lambda _: ("", "")).attribution
+    made = [
+        replace(one, paths=said.by.get((change.domain, *change.where), ()))
+        for one, change in zip(rows, changes, strict=True)
+    ]
+    cause = found[network.NAME][2].cause
+    for own in said.own:
+        change = path_findings.change_of(own)
+        causes = tuple(map(cause, change.evidence))
+        causes = tuple(map(_undone, causes)) if mirrored else causes
+        headline = path_findings.headline(own.paths, "no longer" if mirrored else "now")
+        made.append(Difference(change.mirrored() if mirrored else change, headline, causes, (), own.paths))
+    return made
 
 
 def _difference(domain: Domain, matcher: Any, investigation: Investigation, gain: Change, mirrored: bool) -> Difference:

@@ -40,7 +40,7 @@ def generated() -> dict[str, str]:
     return generate.files()
 
 
-@pytest.mark.parametrize("path", ["docs/cli.md", "docs/checks.md", *generate.QUOTING])
+@pytest.mark.parametrize("path", ["docs/cli.md", "docs/checks.md", "docs/escalations.md", *generate.QUOTING])
 def test_what_is_generated_is_up_to_date(generated: dict[str, str], path: str) -> None:
     """Each file is as `make docs` would write it now."""
     assert (ROOT / path).read_text(encoding="utf-8") == generated[path], f"{path} is out of date: run `make docs`"
@@ -84,6 +84,15 @@ def test_every_check_is_documented() -> None:
     """docs/checks.md has a row and a section for each shipped check, and for no other."""
     page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     shipped = {path.stem for domain in DOMAINS for path in (ROOT / "checks" / domain.NAME).glob("*.yaml")}
+
+    assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == shipped
+    assert set(re.findall(r"^\| \[`(.+?)`\]", page, re.MULTILINE)) == shipped
+
+
+def test_every_escalation_is_documented() -> None:
+    """docs/escalations.md has a row and a section for each shipped escalation, and for no other."""
+    page = (ROOT / "docs" / "escalations.md").read_text(encoding="utf-8")
+    shipped = {path.stem for path in (ROOT / "checks" / "escalations").glob("*.yaml")}
 
     assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == shipped
     assert set(re.findall(r"^\| \[`(.+?)`\]", page, re.MULTILINE)) == shipped

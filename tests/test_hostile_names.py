@@ -229,6 +229,7 @@ ASKED = {
                              "{drift}"]),
     "explain admission": Asked([f"{evil('namespace')}/{evil('pod')}", "--from", "{drift}"]),
     "explain flow": Asked(["--all", "--from", "{drift}"]),
+    "explain path": Asked(["--all", "--from", "{drift}"]),
     "who-can": Asked(["get", "secrets", "--from", "{drift}"]),
     "baseline approve": Asked([*WHO, "--with-gaps"]),
     "baseline show": Asked([]),

@@ -137,6 +137,7 @@ def test_the_wheel_holds_posture_and_nothing_else(wheel: Path) -> None:
     assert data() <= set(names)
     assert {name for name in names if name.endswith(".py")} == {_installed(name) for name in modules()}
     assert sum(name.startswith("posture/checks/rbac/") for name in names) >= 75
+    assert sum(name.startswith("posture/checks/escalations/") for name in names) >= 50
     assert not [name for name in names if not name.endswith((".py", ".yaml", ".json", ".tcss", "py.typed"))
                 and ".dist-info/" not in name]  # fmt: skip
 

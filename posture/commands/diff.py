@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from posture import network, pipeline, sources
+from posture import graph, network, pipeline, sources
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, UsageError
 from posture.model import CLUSTER_SCOPE, INCOMPLETE, SEVERITIES, Gap, Severity, Unknown
 from posture.network.connectivity import Connectivity
@@ -20,19 +20,23 @@ from posture.network.groups import grouped
 from posture.network.pairs import conn
 from posture.pipeline import Diff, Difference
 from posture.report import csv as report_csv
-from posture.report._document import SHOWN_PERMISSIONS, reference
+from posture.report._document import SHOWN_PERMISSIONS, attack_path, reference
 from posture.scan import is_missing
 from posture.text import count, format_time, gap_place, listed, visible
 
 from . import options, printer
 
-SHOWN_UNKNOWN = 20
+SHOWN_UNKNOWN, SHOWN_PATHS = 20, 20
 
 
 @click.command(short_help="Compare two states: what became possible, and what no longer is.")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
-@click.option("--domain", type=click.Choice([domain.NAME for domain in pipeline.DOMAINS]), help="Only of this domain.")
+@click.option(
+    "--domain",
+    type=click.Choice([domain.NAME for domain in pipeline.DOMAINS]),
+    help="Only of this domain.",
+)
 @click.option(
     "--fail-on",
     type=options.severity,
@@ -122,6 +126,7 @@ def _record(one: Difference) -> dict[str, Any]:
         "causes": [{"object": reference(cause.key), "what": cause.what, "actor": cause.actor, "time": cause.time}
                    for cause in one.causes],
         "checks": [check.id for check in one.checks],
+        "attackPaths": [attack_path(path) for path in one.paths[:SHOWN_PATHS]],
     }  # fmt: skip
 
 
@@ -139,14 +144,25 @@ def _messages(mine: Sequence[Difference], found: Diff) -> Iterator[tuple[Severit
     """What to say of differences, each with its severity. Those of connections that read alike are one line."""
     for one in mine:
         if one.change.domain != network.NAME:
-            yield one.severity, one.message
+            yield one.severity, one.message + _so(one)
     several = [one for one in mine if one.change.domain == network.NAME]
     if several:
         before, after = found.results[network.NAME]
         live = after if several[0].change.direction == "loosened" else before
         for group in grouped(several, lambda one: (one.severity, one.change), live):
             first = group.members[0]
-            yield first.severity, group.text if len(group.members) > 1 else first.message
+            so = next((text for member in group.members if (text := _so(member))), "")
+            yield first.severity, (group.text if len(group.members) > 1 else first.message) + so
+
+
+def _so(one: Difference) -> str:
+    """The gravest path that a difference makes possible, or closes."""
+    if not one.paths or one.change.domain == graph.NAME:
+        return ""
+    path = one.paths[0]
+    others = f" and {count(path.others, 'other source')}" if path.others else ""
+    can = "can" if one.change.direction == "loosened" else "can no longer"
+    return f"; so {path.source}{others} {can} reach {path.target}"
 
 
 def _show(found: Diff, gaps: list[tuple[str, Any]], *, notes: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from posture import actions, pipeline, sources
+from posture import actions, graph, pipeline, sources
 from posture.drift.agreed import Yardstick
 from posture.errors import OK, UsageError
 from posture.groups import grouped
@@ -35,6 +35,7 @@ def _newcomers(group: Mapping[str, Any]) -> str:
     return f" (+{group['new']})" if 0 < group["new"] < group["count"] else ""
 
 
+NAMES = [*(domain.NAME for domain in pipeline.DOMAINS), graph.NAME]
 STATUSES = ("open", "acknowledged", "accepted", "false positive", "agreed", "unknown", "resolved")
 COLUMNS = (
     printer.Column("GROUP", lambda one: one["id"]),
@@ -76,7 +77,7 @@ def findings() -> None:
 @click.option("--severity", type=options.severity, help="At least this severe.")
 @click.option("--owner", default="", help="Whose.")
 @click.option("-n", "--namespace", default="", help="Of subjects or scopes in this namespace.")
-@click.option("--domain", type=click.Choice([domain.NAME for domain in pipeline.DOMAINS]), help="Only of this domain.")
+@click.option("--domain", type=click.Choice(NAMES), help="Only of this domain.")
 @click.option("--new", "only_new", is_flag=True, help="Only new, widened and regressed ones.")
 @click.option("--members", is_flag=True, help="Every finding instead of groups.")
 @click.option("--standing", is_flag=True, help="What checks found when the baseline was approved: agreed, not drift.")

@@ -18,7 +18,7 @@ from posture.model import Gap, Snapshot
 from posture.network import cni
 from posture.text import count, gap_place, listed, visible
 
-from . import bulk, options, printer
+from . import bulk, cut, options, printer
 
 EXAMPLE = "posture explain path --source pay/web --sink cluster-admin"
 SHOWN = 3
@@ -29,13 +29,15 @@ SHOWN = 3
 @click.option("--sink", default="", metavar="TARGET", help="To what: a target, or whatever can be a source.")
 @click.option("--all", "everything", is_flag=True, help="From every source that matters to every target.")
 @click.option("--blast", default="", metavar="NAME", help="What is lost with this token or workload.")
+@click.option("--cut", "cutting", is_flag=True, help="The fewest objects to edit so that it is no path.")
 @bulk.option
 @click.option("-o", "--output", type=click.Choice(["table", "json", "dot"]), default="table", show_default=True)
 @options.asked_of
 def path(
-    ask: Callable[..., Snapshot], source: str, sink: str, everything: bool, blast: str, batch: str | None, output: str
-) -> int:
-    """Who can reach what an attacker wants, and by which steps? Each path is a proof, the shortest there is.
+    ask: Callable[..., Snapshot], source: str, sink: str, everything: bool, blast: str, cutting: bool,
+    batch: str | None, output: str,
+) -> int:  # fmt: skip
+    """Who can reach what an attacker wants, and by which steps? Each path is a proof.
 
     NAME is outside, NAMESPACE/NAME of a workload, workload:NAMESPACE/NAME[Kind], serviceaccount:NAMESPACE/NAME,
     user:NAME, group:NAME or node:NAME. TARGET is cluster-admin, node, secrets, secrets/NAMESPACE,
@@ -43,6 +45,8 @@ def path(
     everybody is. What may or may not be so, because nobody can say, is no step of a path.
     """
     _check(source or sink, everything=everything, blast=blast, batch=batch)
+    if cutting and (not (source and sink) or output == "dot"):
+        raise UsageError("--cut needs --source and --sink, and -o table or json", f"{EXAMPLE} --cut")
     if batch:
         bulk.answered(batch, lambda: _answering(_graph(ask)))
         return OK
@@ -51,6 +55,8 @@ def path(
     source, sink, blast = _named(asked, source, sink, blast)
     if blast:
         _say_blast(questions.blast(asked, blast), titles, output)
+    elif cutting:
+        cut.say(asked, source, sink, output)
     elif source and sink:
         return _one(asked, source, sink, titles, output)
     else:

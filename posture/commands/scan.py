@@ -232,7 +232,8 @@ def _path(paths: Sequence[AttackPath]) -> Iterator[str]:
     for path in paths[:1]:
         owners = dict.fromkeys(step.owner for step in path.steps if step.owner)
         others = f" and {count(path.others, 'other source')}" if path.others else ""
-        yield visible(f"so {path.source}{others} can reach {path.target}; of {listed([*owners])}", 300)
+        if owners:  # otherwise the headline says it
+            yield visible(f"so {path.source}{others} can reach {path.target}; of {listed([*owners])}", 300)
 
 
 def _by(causes: Sequence[Cause]) -> str:

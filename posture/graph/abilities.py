@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from posture.model import CLUSTER_SCOPE, Through
 from posture.rbac import subjects
-from posture.rbac.evaluate import Access, Scopes, scopes, usable
-from posture.rbac.match import Permission, Tree, part, solve
+from posture.rbac.evaluate import Access, Scopes, grant_of, scopes, usable
+from posture.rbac.match import Permission, Sets, Tree, part, solve
 from posture.rbac.rules import RuleSet
 
 from .catalogue import Escalation
@@ -62,6 +62,10 @@ class _Condition(NamedTuple):
 
 
 type _Way = tuple[tuple[Permission, ...], Names]
+type _Shape = tuple[tuple[RuleSet, Scopes | None, bool], ...]
+"""What grants hold, and whether each is the identity's own."""
+type _Met = tuple[int, Names, tuple[tuple[int, ...], ...]]
+"""A condition, what its variables are limited to, and for each permission that it uses the grants that give it."""
 
 
 class Conditions:
@@ -71,15 +75,8 @@ class Conditions:
         self._all = [_Condition(one, number, tree)
                      for one in escalations for number, tree in enumerate(one.trees)]  # fmt: skip
         self._near: dict[tuple[RuleSet, Scopes | None], frozenset[int]] = {}
-        self._parts: dict[tuple[Permission, RuleSet, Scopes | None], bool] = {}
         self._ways: dict[tuple[int, frozenset[tuple[RuleSet, Scopes | None]]], list[_Way]] = {}
-
-    def _gives(self, leaf: Permission, grant: Grant) -> bool:
-        """Whether a grant gives some of a permission."""
-        place = leaf, grant.held, grant.inside
-        if place not in self._parts:
-            self._parts[place] = bool(part(leaf, grant.held, grant.inside))
-        return self._parts[place]
+        self._shapes: dict[_Shape, tuple[_Met, ...]] = {}
 
     def near(self, held: RuleSet, inside: Scopes | None) -> frozenset[int]:
         """The conditions of which a rule set holds a part."""
@@ -91,8 +88,7 @@ class Conditions:
             )  # fmt: skip
         return self._near[place]
 
-    def _ways_of(self, number: int, grants: Sequence[Grant]) -> list[_Way]:
-        sets = frozenset((one.held, one.inside) for one in grants)
+    def _ways_of(self, number: int, sets: Sets) -> list[_Way]:
         place = number, sets
         if place not in self._ways:
             found = dict.fromkeys(
@@ -102,45 +98,91 @@ class Conditions:
             self._ways[place] = [*found]
         return self._ways[place]
 
+    def _met_by(self, shape: _Shape) -> Iterator[_Met]:
+        """What is met by grants that hold this, own ones among them taking part."""
+        sets = frozenset((held, inside) for held, inside, _ in shape)
+        numbers = frozenset().union(*(self.near(held, inside) for held, inside, own in shape if own))
+        for number in sorted(numbers):
+            for used, names in self._ways_of(number, sets):
+                needs = tuple(
+                    tuple(place for place, (held, inside, _) in enumerate(shape) if part(leaf, held, inside))
+                    for leaf in used
+                )
+                if any(shape[place][2] for need in needs for place in need):  # else it is an implied group's own
+                    yield number, names, needs
+
     def met(self, grants: Sequence[Grant], own: Iterable[Grant], subject: str, scope: str) -> Iterator[Ability]:
         """What is met by grants that one identity holds at a scope, `own` ones among them taking part."""
         mine = {one.fact for one in own}
-        numbers = frozenset().union(*(self.near(one.held, one.inside) for one in grants if one.fact in mine))
-        for number in sorted(numbers):
+        shape = tuple((one.held, one.inside, one.fact in mine) for one in grants)
+        if shape not in self._shapes:
+            self._shapes[shape] = tuple(self._met_by(shape))
+        for number, names, needs in self._shapes[shape]:
             condition = self._all[number]
-            places = [*condition.at(scope)]
-            for used, names in self._ways_of(number, grants) if places else ():
-                needs = [frozenset(one.fact for one in grants if part(leaf, one.held, one.inside)) for leaf in used]
-                if not any(need & mine for need in needs):
-                    continue  # an implied group's own
-                facts = tuple(frozenset(fact for fact in need if fact) for need in needs if need != {None})
-                for place in places:
-                    yield Ability(condition.escalation.id, condition.number, subject, place, names, facts)
+            facts = (frozenset(fact for place in need if (fact := grants[place].fact)) for need in needs)
+            found = tuple(need for need in facts if need)
+            for place in condition.at(scope):
+                yield Ability(condition.escalation.id, condition.number, subject, place, names, found)
 
 
 def granted(access: Access, subject: str, scope: str) -> Iterator[Grant]:
     """Every role reference that resolves and counts for a subject at a scope: its own, and those of implied groups."""
     for where in access.wheres(subject, scope):
-        inside = None if where[1] == CLUSTER_SCOPE else scopes(access.snapshot)
-        for through in access.own(where):
-            held = access.roles.get(through)
-            if held is not None:
-                yield Grant(Fact(RBAC, *where, through), usable(held, where[1], access.snapshot), inside)
+        found = (_grant(access, where, through) for through in access.own(where))
+        yield from (one for one in found if one is not None)
+
+
+def _grant(access: Access, where: tuple[str, str], through: Through) -> Grant | None:
+    held = access.roles.get(through)
+    if held is None:
+        return None
+    inside = None if where[1] == CLUSTER_SCOPE else scopes(access.snapshot)
+    return Grant(Fact(RBAC, *where, through), usable(held, where[1], access.snapshot), inside)
 
 
 def of_subject(access: Access, conditions: Conditions, subject: str) -> Iterator[Ability]:
     """What a subject meets by itself: with what its implied groups hold beside its own grants."""
-    names = (subject, *subjects.implied(subject))
+    groups = subjects.implied(subject)
+    wide = _near(access, conditions, subject, CLUSTER_SCOPE)
     own_scopes = sorted(access.inside.get(subject) or ())
-    everywhere = (subject, CLUSTER_SCOPE) in access.grants
-    more = {scope for name in names[1:] for scope in access.inside.get(name) or ()} if everywhere else set()
-    for scope in dict.fromkeys((*((CLUSTER_SCOPE,) if everywhere else ()), *own_scopes, *sorted(more))):
-        grants = [*granted(access, subject, scope)]
-        own = [one for one in grants if one.fact is not None and one.fact.subject == subject]
-        for ability in conditions.met(grants, own, subject, scope):
+    more = {scope for name in groups for scope in access.inside.get(name) or ()} if wide else set()
+    for scope in dict.fromkeys((CLUSTER_SCOPE, *own_scopes, *sorted(more))):
+        own = wide if scope == CLUSTER_SCOPE else wide + _near(access, conditions, subject, scope)
+        if not own:
+            continue
+        where = (CLUSTER_SCOPE,) if scope == CLUSTER_SCOPE else (CLUSTER_SCOPE, scope)
+        theirs = [one for name in groups for place in where for one in _near(access, conditions, name, place)]
+        for ability in conditions.met([*own, *theirs], own, subject, scope):
             # What is held cluster-wide is met cluster-wide, and told there.
             if scope == CLUSTER_SCOPE or not all(_everywhere(need) for need in ability.needs):
                 yield ability
+
+
+def _near(access: Access, conditions: Conditions, subject: str, scope: str) -> list[Grant]:
+    """The role references granted to a subject at exactly this scope that hold a part of some condition."""
+    found = (_grant(access, (subject, scope), through) for through in access.own((subject, scope)))
+    return [one for one in found if one is not None and conditions.near(one.held, one.inside)]
+
+
+def matters(access: Access, conditions: Conditions, where: tuple[str, str]) -> bool:
+    """Whether what is granted there is a part of some condition, or more than rules."""
+    held = (access.roles.get(through) for through in access.own(where))
+    return any(one.opaque for one in held if one) or bool(_near(access, conditions, *where))
+
+
+def bearers(access: Access, conditions: Conditions) -> frozenset[str]:
+    """Every subject that is granted a role which holds a part of some condition."""
+    inside = scopes(access.snapshot)
+    found: set[str] = set()
+    for through, held in access.roles.items():
+        if held.resources or held.urls:
+            here = usable(held, through.namespace or "default", access.snapshot)
+            if conditions.near(held, None) or conditions.near(here, inside):
+                for key in access.bound.get(through) or ():
+                    content = access.snapshot.get(key)
+                    grant = grant_of(key, content) if content is not None else None
+                    found.update(grant.subjects if grant else ())
+    return frozenset(found)
 
 
 def _everywhere(need: frozenset[Fact]) -> bool:

@@ -55,7 +55,7 @@ class Runs(NamedTuple):
 def workloads(snapshot: Snapshot, keys: Iterable[Key]) -> dict[str, Runs]:
     """The workloads of a namespace, of whose objects these are the keys. Pods that have ended are none."""
     found: dict[str, Runs] = {}
-    for key in keys:
+    for key in sorted(keys):  # of several pods of a controller that is not read the first is what one would edit
         content = snapshot.get(key) if key.resource in (PODS, *WORKLOADS) else None
         if content is None:
             continue

@@ -19,7 +19,7 @@ from posture.text import listed
 
 from .bound import disjoint
 from .evaluate import Graph
-from .nodes import CLUSTER_ADMIN, Edge
+from .nodes import CLUSTER_ADMIN, SECRETS, Edge
 from .paths import Edges, Path, held, proof, targets
 from .trial import Trial
 from .ways import Way, narrowed, objects, ways
@@ -60,7 +60,7 @@ class Cut:
 
 
 def cut(graph: Graph, sources: Iterable[str], sink: str, budget: int = BUDGET) -> Cut:
-    """The smallest sets of edits after which no source reaches a target. Who reaches cluster-admin reaches any.
+    """The smallest sets of edits after which no source reaches a target. Who reaches cluster-admin reaches any target.
 
     `budget` bounds the evaluations of sets of edits. With none left the smallest set found so far counts, or what a
     greedy search finds.
@@ -85,19 +85,32 @@ def cut(graph: Graph, sources: Iterable[str], sink: str, budget: int = BUDGET) -
 
 
 def goals_of(sink: str) -> tuple[str, ...]:
-    """What is not to be held: the target, and what is more than any."""
-    return tuple(dict.fromkeys((sink, CLUSTER_ADMIN)))
+    """What is not to be held: the target, and what is more."""
+    return tuple(dict.fromkeys((sink, *([SECRETS] if sink.startswith(f"{SECRETS}/") else []), CLUSTER_ADMIN)))
 
 
 def paths_from(edges: Edges, sources: Iterable[str], goals: Sequence[str]) -> Iterator[Path]:
     """The shortest path of each source that reaches one of the goals."""
     for source in sources:
-        found = held(edges, [source], goals[0])
+        found = held(_until(edges, goals), [source])
         for goal in goals:
             path = proof(found, source, goal) if goal != source else None
             if path is not None:
                 yield path
                 break
+
+
+def _until(edges: Edges, goals: Sequence[str]) -> Edges:
+    """Edges that end once a goal is held: what else a powerful source holds is nearly everything."""
+    reached = False
+
+    def looked(node: str) -> Iterator[Edge]:
+        nonlocal reached
+        for edge in () if reached else edges(node):
+            reached = reached or (edge.head in goals and len(edge.tail) == 1)
+            yield edge
+
+    return looked
 
 
 # Sets of edits ------------------------------------------------------------------------------------------------------
@@ -286,10 +299,10 @@ class Search:
 
     def _new_targets(self, graph: Graph) -> str:
         for source in self.sources:
-            known = targets(held(self.graph.edges, [source]))
-            new = [one for one in targets(held(graph.edges, [source])) if one not in known]
-            if new and CLUSTER_ADMIN not in known:
-                return f"{source} would reach {new[0]}"
+            known = targets(held(self.graph.edges, [source], CLUSTER_ADMIN))
+            new = [] if CLUSTER_ADMIN in known else [*{*targets(held(graph.edges, [source]))}.difference(known)]
+            if new:
+                return f"{source} would reach {min(new)}"
         return ""
 
 

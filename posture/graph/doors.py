@@ -1,7 +1,9 @@
-"""How a cluster is built, edited: what leads in from outside, and whose token a workload's pods get.
+"""How a cluster is built, edited: what leads in from outside, and whose token pods get.
 
-Sources: a Service of type ClusterIP without externalIPs has no address outside (kubernetes v1.36.3, pkg/proxy);
-`automountServiceAccountToken: false` in a pod wins over its ServiceAccount (plugin/pkg/admission/serviceaccount).
+Sources: a Service of type ClusterIP without externalIPs has no address outside (kubernetes v1.36.3, pkg/proxy; its node
+ports are given back: pkg/registry/core/service/strategy.go, dropTypeDependentFields); a pod that does not say whether
+it wants a token gets what its ServiceAccount says (plugin/pkg/admission/serviceaccount/admission.go, shouldAutomount).
+A workload itself is not edited: of its template a snapshot holds no literal environment values.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from typing import Any
 
 from posture.kinds import BY_NAME
 from posture.model import Changed, Content, Key, Snapshot, Through
-from posture.network.endpoints import PODS, WORKLOADS, template_of, workload_of
+from posture.network.endpoints import PODS
 from posture.network.exposure import SERVICES
+from posture.rbac.evaluate import SERVICE_ACCOUNTS
 
 from . import crossing
-from .nodes import Edge, Fact
+from .nodes import ACCOUNT, Edge, Fact
+from .sentences import name as name_of
 
 _MOUNT = "automountServiceAccountToken"
 _INJECTED = "kube-api-access-"
@@ -26,81 +30,59 @@ type Row = tuple[str, tuple[Changed, ...], bool, tuple[str, ...]]
 
 
 def key_of(through: Through) -> Key:
-    """The object behind something to edit; a resource that is named by its kind, or by its first word."""
-    kinds = (BY_NAME[name] for name in (*crossing.DOORS, PODS, *WORKLOADS))
+    """The object that leads in; its kind, or the first word of its resource, is what it is named by."""
+    kinds = (BY_NAME[name] for name in crossing.DOORS)
     found = (kind.name for kind in kinds if through.kind in (kind.kind, kind.name.partition(".")[0]))
     return Key(next(found, ""), through.namespace, through.name)
 
 
-def named(key: Key) -> str:
-    """An object for people: `Service pay/web`."""
-    return f"{BY_NAME[key.resource].kind} {key.namespace}/{key.name}"
+def account_of(subject: str) -> Key:
+    """The object of a ServiceAccount."""
+    namespace, _, name = subject.removeprefix(ACCOUNT).partition("/")
+    return Key(SERVICE_ACCOUNTS, namespace, name)
 
 
-def ways(snapshot: Snapshot, edge: Edge, fact: Fact) -> Iterator[Row]:
-    """How what an edge needs of the way a cluster is built can be edited away."""
-    key = key_of(fact.through)
+def ways(snapshot: Snapshot, edge: Edge, fact: Fact, users: Iterable[str]) -> Iterator[Row]:
+    """How what an edge needs of the way a cluster is built can be edited away, each as a last resort. `users` are the
+    workloads that run as the ServiceAccount of the edge.
+    """
+    key = account_of(edge.head) if edge.rule == crossing.RUNS_AS else key_of(fact.through)
     content = snapshot.get(key)
     if content is None:
         return
-    if edge.rule == crossing.RUNS_AS and key.resource in WORKLOADS:
-        new = _tokenless(content, key.resource)
-        if new is not None:
-            account = edge.head.partition(":")[2]
-            said = f"pods of {fact.subject} get no token of {account}: whatever they ask the API server for is refused"
-            yield f"Mount no token in the pods of {named(key)}", (Changed(key, content, new),), True, (said,)
+    name = f"{BY_NAME[key.resource].kind} {key.namespace}/{key.name}"
+    if edge.rule == crossing.RUNS_AS:
+        said = tuple(f"new pods of {name_of(one)} get no token of {name}, and may ask the API server for nothing"
+                     for one in users)  # fmt: skip
+        yield f"Mount no token of {name}", (Changed(key, content, {**content, _MOUNT: False}),), True, said
     elif edge.rule == crossing.EXPOSED and key.resource == SERVICES:
-        yield f"Make {named(key)} a ClusterIP", (Changed(key, content, _inner(content)),), True, ()
+        yield f"Make {name} a ClusterIP", (Changed(key, content, _inner(content)),), True, ()
     elif edge.rule == crossing.EXPOSED:
-        yield f"Delete {named(key)}", (Changed(key, content, None),), True, ()
+        yield f"Delete {name}", (Changed(key, content, None),), True, ()
 
 
 def _inner(service: Content) -> Content:
     """A Service that only the cluster reaches."""
     spec = {field: value for field, value in (service.get("spec") or {}).items() if field not in _OUTSIDE}
     ports = [{field: value for field, value in port.items() if field != "nodePort"} for port in spec.get("ports") or ()]
-    rest = {field: value for field, value in service.items() if field != "status"}
-    return {**rest, "spec": {**spec, "type": "ClusterIP", "ports": ports}}
-
-
-def _tokenless(content: Content, resource: str) -> Content | None:
-    """A workload whose pods get no token; None where they ask for one themselves."""
-    template = template_of(Key(resource, "", ""), content) or {}
-    volumes = (template.get("spec") or {}).get("volumes") or ()
-    if any("serviceAccountToken" in source for volume in volumes
-           for source in (volume.get("projected") or {}).get("sources") or ()):  # fmt: skip
-        return None
-    path = (
-        ("spec", "jobTemplate", "spec", "template", "spec") if "cronjobs" in resource else ("spec", "template", "spec")
-    )
-    return _with(content, path, _MOUNT, value=False)
-
-
-def _with(content: Mapping[str, Any], path: tuple[str, ...], field: str, *, value: object) -> Content:
-    if not path:
-        return {**content, field: value}
-    return {**content, path[0]: _with(content.get(path[0]) or {}, path[1:], field, value=value)}
+    return {**service, "spec": {**spec, "type": "ClusterIP", "ports": ports}}
 
 
 def settle(snapshot: Snapshot, changed: Iterable[Changed]) -> tuple[Changed, ...]:
-    """Changes, and what a rollout makes of them: the pods of a workload without a token have none either."""
+    """Changes, and what a restart makes of pods: who does not ask for a token gets what its ServiceAccount says."""
     given = {change.key: change for change in changed}
-    for key, _, new in [*given.values()]:
-        template = template_of(key, new) if key.resource in WORKLOADS and new is not None else None
-        if (template or {}).get("spec", {}).get(_MOUNT) is not False:
-            continue
-        workload = f"workload:{key.namespace}/{key.name}[{BY_NAME[key.resource].kind}]"
-        for namespace, name in snapshot.index.get(PODS, {}):
-            pod = Key(PODS, namespace, name)
-            before = snapshot.get(pod) if namespace == key.namespace else None
-            if before is not None and workload_of(snapshot, pod, before) == workload:
-                after = given[pod].new if pod in given else before
-                if after is not None:
-                    given[pod] = Changed(pod, before, _without_token(after))
+    tokenless = {(key.namespace, key.name) for key, _, new in given.values()
+                 if key.resource == SERVICE_ACCOUNTS and (new or {}).get(_MOUNT) is False}  # fmt: skip
+    for namespace, name in snapshot.index.get(PODS, {}) if tokenless else ():
+        pod = Key(PODS, namespace, name)
+        before = given[pod].new if pod in given else snapshot.get(pod)
+        spec = (before or {}).get("spec") or {}
+        account = str(spec.get("serviceAccountName") or "default")
+        if before is not None and (namespace, account) in tokenless and spec.get(_MOUNT) is not True:
+            given[pod] = Changed(pod, snapshot.get(pod), _without_token(before, spec))
     return tuple(given.values())
 
 
-def _without_token(pod: Content) -> Content:
-    spec = pod.get("spec") or {}
+def _without_token(pod: Content, spec: Mapping[str, Any]) -> Content:
     volumes = [one for one in spec.get("volumes") or () if not str(one.get("name", "")).startswith(_INJECTED)]
-    return {**pod, "spec": {**spec, _MOUNT: False, **({"volumes": volumes} if "volumes" in spec else {})}}
+    return {**pod, "spec": {**spec, **({"volumes": volumes} if "volumes" in spec else {})}}

@@ -122,23 +122,26 @@ class Effects:
             name = _filled(text, names)
             if name == subjects.MASTERS and text.startswith("$"):
                 return  # constrained impersonation refuses it by name too; who does reach it says so
-            yield subjects.of_user(name) if kind == "user" and name != ANY else f"{kind}:{name}"
+            if kind == "user" and subjects.of_user(name).startswith(ACCOUNT):
+                return  # impersonation asks for such a name as a ServiceAccount
+            yield f"{kind}:{name}"
             return
         namespace, _, name = text.partition("/")
-        namespace, name = scope if namespace == "$ns" else namespace, _filled(name, names)
+        namespace = scope if namespace == "$ns" else namespace
+        limit = names.get(name) if name.startswith("$") else None
+        name = _filled(name, names)
         if name == ANY:
             yield f"{kind}:{namespace}/{ANY}"
-        elif kind == "absent" and namespace != CLUSTER_SCOPE:
-            yield f"{ACCOUNT}{namespace}/{name}"
         elif kind == "workload":
             yield from self._workload(namespace, name)
-        elif ANY in name or "?" in name or namespace == CLUSTER_SCOPE:
-            known = self.of.absent if kind == "absent" else self.of.accounts
-            for place in known if namespace == CLUSTER_SCOPE else (namespace,):
-                found = (one for one in known.get(place, ()) if fnmatchcase(one, name))
-                yield from (f"{ACCOUNT}{place}/{one}" for one in found)
         else:
-            yield f"{kind}:{namespace}/{name}"
+            for place in self.of.namespaces if namespace == CLUSTER_SCOPE else (namespace,):
+                there = self.of.accounts.get(place, ())
+                if kind == "absent":
+                    found = [name] if name not in there else []
+                else:  # a name that rules are limited to is no pattern
+                    found = [one for one in there if (one == name if limit else fnmatchcase(one, name))]
+                yield from (f"{ACCOUNT}{place}/{one}" for one in found)
 
     def _workload(self, namespace: str, pod: str) -> Iterator[str]:
         """The workload that a pod belongs to; none for a pod that is not there."""
@@ -173,6 +176,8 @@ def rewrites(through: Through) -> tuple[str, ...]:
     """The nodes that say of a role that it may be given any rule."""
     if through.kind == "ClusterRole":
         return f"{REWRITE}ClusterRole/{through.name}@*", f"{REWRITE}ClusterRole/*@*"
+    if through.kind != "Role":
+        return ()  # a ServiceAccount with a cloud identity
     names = (f"{REWRITE}Role/{through.name}@", f"{REWRITE}Role/*@")
     return tuple(f"{name}{scope}" for name in names for scope in (through.namespace, CLUSTER_SCOPE))
 

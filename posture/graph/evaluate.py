@@ -7,21 +7,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
+from itertools import chain, product
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from posture import admission, network, rbac
-from posture.kinds import API_RESOURCES
 from posture.model import CLUSTER_SCOPE, Changed, Snapshot, Through, Version
 from posture.rbac import subjects
-from posture.rbac.evaluate import grant_of, scopes, usable
+from posture.rbac.evaluate import SERVICE_ACCOUNTS, grant_of, scopes, usable
 from posture.rbac.rules import parse
 
 from . import crossing, effects
-from .abilities import Ability, Conditions, Grant, abilities, of_role, of_subject
+from .abilities import Ability, Conditions, Grant, bearers, matters, of_role, of_subject
 from .catalogue import Escalation
 from .nodes import (
-    ABSENT,
     ACCOUNT,
     CAN,
     CLOUD,
@@ -40,9 +39,11 @@ from .nodes import (
     Edge,
     Fact,
     can,
+    is_set,
     namespace_of,
     secrets,
 )
+from .places import Gone, gone, kept, place_of
 
 NAME = "graph"
 DOMAINS: Mapping[str, Any] = {"rbac": rbac, "network": network, "admission": admission}
@@ -69,6 +70,12 @@ class Catalogue:
             (one.id, field): effects.violations(one.where[field])
             for one in self.all.values() for field in ("admits", "admitsUnlabelled") if field in one.where
         }  # fmt: skip
+        self.rewriting = Conditions(one for one in self.all.values() if "rewrite" in one.effect)
+        self.wide = frozenset(
+            name for one in self.all.values() for name in (one.id, *one.uses)
+            if any(":*/" in text and not text.endswith("/*") for text in one.effect.get("become", ()))
+        )  # fmt: skip
+        """Those that lead to some identities of every namespace, wherever they are met."""
 
     def single(self, one: Escalation) -> bool:
         """Whether one identity meets it, and nothing else has to hold."""
@@ -88,6 +95,10 @@ class Graph:
     results: Mapping[str, Any]
     catalogue: Catalogue
     known: dict[str, dict[str, tuple[Edge, ...]]] = field(default_factory=dict)
+    studies: dict[Any, tuple[Any, Gone]] = field(default_factory=dict)
+    """What was worked out from the edges of this graph, or of one before it, and what has changed since."""
+    apart: WeakKeyDictionary[Graph, Gone] = field(default_factory=WeakKeyDictionary)
+    """In what this graph may differ from others."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -102,16 +113,22 @@ class Graph:
 
     def edges(self, node: str) -> tuple[Edge, ...]:
         """The edges that a node takes part in as (part of) their tail."""
-        place = self.known.setdefault(_place(node), {})
-        if node not in place:
-            place[node] = tuple(dict.fromkeys(self._made(node)))
-        return place[node]
+        wide = self.catalogue.wide
+        name = "" if node.startswith(CAN) and _named(node)[0].partition("#")[0] in wide else place_of(node)
+        place = self.known.get(name)
+        if place is None:
+            place = self.known[name] = {}
+        found = place.get(node)
+        if found is None:
+            found = place[node] = tuple(dict.fromkeys(self._made(node)))
+        return found
 
     def runs(self, namespace: str) -> Mapping[str, crossing.Runs]:
         """The workloads of a namespace."""
         kept: dict[str, Any] = self.snapshot.derived_from("workloads as nodes")
         space = self.results["network"].spaces.get(namespace)
-        mark = (space, tuple(self.of.accounts.get(namespace, ())))
+        index = self.snapshot.index.get(SERVICE_ACCOUNTS, {})  # an account says whether its pods get a token
+        mark = (space, tuple((name, index[namespace, name].digest) for name in self.of.accounts.get(namespace, ())))
         old = kept.get(namespace)
         if old is None or old[0][0] is not mark[0] or old[0][1] != mark[1]:
             old = kept[namespace] = mark, crossing.workloads(self.snapshot, space.names if space else ())
@@ -131,7 +148,7 @@ class Graph:
             yield from self._of_role(node)
         elif node.startswith(REWRITE):
             yield from self._of_rewrite(node)
-        elif node.endswith("*") and node.startswith((ACCOUNT, ABSENT, WORKLOAD, USER, GROUP)):
+        elif is_set(node):
             yield from self._of_set(node)
         elif node.startswith(MACHINE):
             yield from self._of_machine(node)
@@ -173,7 +190,10 @@ class Graph:
         """The edges from whoever meets one request of an escalation."""
         escalation = self.catalogue.all[ability.escalation]
         wanted = _variables(escalation.effect) if self.catalogue.single(escalation) else frozenset()
-        limits = [(name, sorted(values)) for name, values in ability.names if values is not None and name in wanted]
+        limits = [
+            (name, sorted(values - {"*"}))  # a name like any other, that no object has
+            for name, values in ability.names if values is not None and name in wanted
+        ]  # fmt: skip
         for values in product(*(values for _, values in limits)):
             names = dict(zip((name for name, _ in limits), values, strict=True))
             for place in self._narrowed(ability, escalation):
@@ -221,10 +241,14 @@ class Graph:
         """The edge into a condition that several requests, or other escalations, make together."""
         parts = [*(_part(escalation, number) for number in range(len(escalation.requests))), *escalation.uses]
         tail = tuple(sorted({can(part, scope) for part in parts}))
+        used = [self._admitted(one, scope) for one in map(self.catalogue.all.get, escalation.uses) if one]
+        if None in used:
+            return
+        needs = tuple(chain.from_iterable(one for one in used if one))
         if len(tail) > 1 or escalation.id in self.catalogue.users:
-            yield Edge(tail, can(escalation.id, scope), escalation.id)
+            yield Edge(tail, can(escalation.id, scope), escalation.id, needs)
         elif self._holds_here(escalation, scope):
-            yield from self._effect(tail[0], escalation, scope, {})
+            yield from self._effect(tail[0], escalation, scope, {}, needs)
 
     def _holds_here(self, escalation: Escalation, scope: str) -> bool:
         serves = escalation.where.get("serves")
@@ -233,7 +257,8 @@ class Graph:
         local = {"admits", "admitsUnlabelled"} & escalation.where.keys() or effects.by_namespace(escalation)
         return scope != CLUSTER_SCOPE or not local
 
-    def _effect(self, node: str, escalation: Escalation, scope: str, names: Mapping[str, str]) -> Iterator[Edge]:
+    def _admitted(self, escalation: Escalation, scope: str) -> tuple[frozenset[Fact], ...] | None:
+        """What admits an escalation in a scope, for whoever meets it; None where something refuses it."""
         needs: list[frozenset[Fact]] = []
         for word in ("admits", "admitsUnlabelled"):
             if word not in escalation.where:
@@ -241,18 +266,26 @@ class Graph:
             wanted = self.catalogue.wanted[escalation.id, word]
             found = effects.admitted(self.results["admission"], scope, wanted, unlabelled=word == "admitsUnlabelled")
             if not found.sure:
-                return
+                return None
             through = Through(word, scope, effects.named(found.sure))
             needs.append(frozenset({Fact("admission", f"namespace:{scope}", scope, through)}))
-        for head in effects.Effects(self.of).heads(escalation.effect, scope, names):
-            yield Edge((node,), head, escalation.id, tuple(needs))
+        return tuple(needs)
+
+    def _effect(
+        self, node: str, escalation: Escalation, scope: str, names: Mapping[str, str],
+        more: tuple[frozenset[Fact], ...] = (),
+    ) -> Iterator[Edge]:  # fmt: skip
+        needs = self._admitted(escalation, scope)
+        if needs is not None:
+            for head in effects.Effects(self.of).heads(escalation.effect, scope, names):
+                yield Edge((node,), head, escalation.id, more + needs)
 
     @cached_property
     def rewritable(self) -> Mapping[str, frozenset[str]]:
         """The roles that somebody may give any rule (nodes; `*` is every name), by who may."""
         found: dict[str, set[str]] = {}
-        wanted = [one for one in self.catalogue.all.values() if "rewrite" in one.effect]
-        for ability in abilities(self.results["rbac"], wanted) if wanted else ():
+        live, conditions = self.results["rbac"], self.catalogue.rewriting
+        for ability in chain.from_iterable(of_subject(live, conditions, one) for one in bearers(live, conditions)):
             escalation = self.catalogue.all[ability.escalation]
             for edge in self._of_met(ability.subject, ability):
                 _, scope, names = _named(edge.head)
@@ -260,9 +293,13 @@ class Graph:
                     found.setdefault(ability.subject, set()).add(head)
         return {subject: frozenset(heads) for subject, heads in found.items()}
 
+    @cached_property
+    def _rewritable_roles(self) -> frozenset[str]:
+        return frozenset().union(*self.rewritable.values())
+
     def _of_rewritten(self, subject: str) -> Iterator[Edge]:
         """What a subject gets when a role that it is granted is given other rules."""
-        roles: frozenset[str] = frozenset().union(*self.rewritable.values())
+        roles = self._rewritable_roles
         live = self.results["rbac"]
         for scope in (CLUSTER_SCOPE, *sorted(live.inside.get(subject) or ())) if roles else ():
             for through in live.own((subject, scope)):
@@ -355,11 +392,6 @@ class Graph:
         return [*found]
 
 
-def _place(node: str) -> str:
-    """Where the edges of a node are kept: with the namespace that they depend on."""
-    return OUTSIDE if node == OUTSIDE else namespace_of(node)
-
-
 def _variables(effect: Mapping[str, Any]) -> frozenset[str]:
     texts = (*effect.get("become", ()), effect.get("grantRulesOf", ""), effect.get("rewrite", ""))
     return frozenset(part for text in texts for part in (text.rpartition("/")[2], text.partition(":")[2])
@@ -383,23 +415,6 @@ def _named(node: str) -> tuple[str, str, dict[str, str]]:
     return name, scope, dict(part.split("=", 1) for part in limit[:-1].split("\0")) if limit else {}
 
 
-def _gone(results: Mapping[str, Any], changed: Iterable[Changed]) -> frozenset[str] | None:
-    """The places whose edges may be others now; None for all."""
-    found = {""}
-    for key, _, _ in changed:
-        if key.resource == API_RESOURCES:
-            return None
-        found.add(key.namespace or key.name if key.resource == "namespaces" else key.namespace)
-        found |= {OUTSIDE} if key.resource in crossing.DOORS else set()
-    for subject, scope in results["rbac"].touched:
-        if subject.startswith(f"{GROUP}system:"):
-            return None  # it may be part of what others can
-        found |= {namespace_of(subject), *(() if scope == CLUSTER_SCOPE else (scope,))}
-    for name in ("network", "admission"):
-        found |= {scope for _, scope in results[name].touched if scope != CLUSTER_SCOPE}
-    return frozenset(found | ({OUTSIDE} if results["network"].touched else set()))
-
-
 def assembled(
     results: Mapping[str, Any], escalations: Iterable[Escalation], previous: Graph | None = None,
     changed: Iterable[Changed] = (),
@@ -410,11 +425,18 @@ def assembled(
     version = results["rbac"].snapshot.version
     if previous is None or previous.catalogue.version != version:
         return Graph(results, Catalogue(previous.catalogue.given if previous else escalations, version))
-    gone = _gone(results, changed)
     found = Graph(results, previous.catalogue)
-    if gone is not None and found.rewritable == previous.rewritable:
-        kept = ((place, edges) for place, edges in previous.known.items() if place not in gone)
-        found.known.update((place, dict(edges)) for place, edges in kept)
+    if found.rewritable != previous.rewritable or found.of.engines != previous.of.engines:
+        return found
+    conditions = found.catalogue.conditions
+    lost = gone(results, previous.results, changed, lambda access, where: bool(found.rewritable)
+                or matters(access, conditions, where))  # fmt: skip
+    found.known.update(kept(previous.known, lost))
+    previous.apart[found] = lost
+    found.apart.update({other: since | lost for other, since in previous.apart.items() if other is not found})
+    found.apart[previous] = lost
+    if lost.places is not None:
+        found.studies.update({key: (study, since | lost) for key, (study, since) in previous.studies.items()})
     return found
 
 

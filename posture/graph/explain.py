@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 from posture.model import CLUSTER_SCOPE, INCOMPLETE, Gap, Snapshot
 from posture.network.allowed import pieces_of
@@ -14,8 +14,7 @@ from posture.rbac import subjects
 from posture.text import listed
 
 from . import sentences
-from .compare import order, sources
-from .evaluate import EVERYWHERE, MEMBER, READS, Graph
+from .evaluate import MEMBER, READS, Graph
 from .nodes import (
     ACCOUNT,
     CAN,
@@ -28,7 +27,6 @@ from .nodes import (
     NODE,
     OUTSIDE,
     SECRETS,
-    STRUCTURE,
     USER,
     WORKLOAD,
     Edge,
@@ -36,21 +34,13 @@ from .nodes import (
     namespace_of,
 )
 from .paths import Path, held, proof, targets
-from .reach import Reach, explored
+from .survey import Found, everybody, gravity, to, widest
 
 RUN_PODS = "create-pods"
 """The escalation whose condition is that pods can be run."""
 FIRST = 20
 """Names of a longer list that are given beside their number."""
-_RANKS = (CLUSTER_ADMIN, NODE, SECRETS, f"{SECRETS}/", NAMESPACE_ADMIN, ENGINE, CLOUD)
 _KINDS = {USER: "users", GROUP: "groups", ACCOUNT: "serviceaccounts", WORKLOAD: "workloads"}
-
-
-class Found(NamedTuple):
-    """A path, and other sources that reach its target in the same way, or on it."""
-
-    path: Path
-    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +132,7 @@ def doubt(snapshot: Snapshot) -> Gap | None:
 
 def path(graph: Graph, source: str, sink: str) -> Path | None:
     """The shortest proof that a source reaches a sink; None where it does not. Who has cluster-admin has all."""
-    return _to(held(graph.edges, [source], sink), source, sink)
-
-
-def _to(found: dict[str, Edge | None], source: str, sink: str) -> Path | None:
-    if sink not in found:
-        wider = [CLUSTER_ADMIN, *([SECRETS] if sink.startswith(f"{SECRETS}/") else [])]
-        known = [node for node in wider if node in found]
-        if not known:
-            return None
-        rule = sentences.IMPLIED if known[-1] == CLUSTER_ADMIN else EVERYWHERE
-        found = found | {sink: Edge((known[-1],), sink, rule)}
-    return proof(found, source, sink)
+    return to(held(graph.edges, [source], sink), source, sink)
 
 
 def of_source(graph: Graph, source: str) -> list[Found]:
@@ -162,80 +141,8 @@ def of_source(graph: Graph, source: str) -> list[Found]:
 
 
 def _proofs(found: Mapping[str, Edge | None], source: str) -> list[Found]:
-    paths = (proof(found, source, target) for target in _widest(targets(found)))
-    return sorted((Found(one) for one in paths if one is not None), key=_gravity)
-
-
-def _widest(found: Sequence[str]) -> list[str]:
-    """Targets, but for Secrets of one namespace where all are among them."""
-    return [target for target in found if SECRETS not in found or not target.startswith(f"{SECRETS}/")]
-
-
-def everybody(graph: Graph, sink: str = "") -> list[Found]:
-    """Paths from every source that matters to every target, or to one sink, the gravest first.
-
-    Sources that begin with the same steps and reach the same, and those that lie on another's path, are told with it.
-    """
-    names = [name for name in sources(graph) if name != sink]
-    nodes = explored(graph.edges, names)
-    into = sorted({edge for edges in nodes.values() for edge in edges if edge.head == sink})
-    reach = Reach(nodes, None, into)
-    classes: dict[Any, list[str]] = {}
-    for name in names:
-        if reach.value(name):
-            classes.setdefault((reach.value(name), _first_steps(nodes[name], name, reach)), []).append(name)
-    told: list[tuple[Path, list[str]]] = []
-    on_path: dict[tuple[str, str], int] = {}
-    for first, *others in classes.values():
-        wanted = _wanted(reach, first, sink)
-        missing = [target for target in wanted if (first, target) not in on_path]
-        found = held(graph.edges, [first], sink or wanted[0] if len(wanted) == 1 else "") if missing else {}
-        for target in wanted:
-            place = on_path.get((first, target))
-            if place is not None:
-                told[place][1].extend((first, *others))
-            elif (one := _to(found, first, target)) is not None:
-                on_path |= {(node, target): len(told) for node in _suffice(one) if node in nodes}
-                told.append((one, others.copy()))
-    return sorted((Found(one, tuple(others)) for one, others in told), key=_gravity)
-
-
-def _wanted(reach: Reach, source: str, sink: str) -> list[str]:
-    found = reach.targets(source)
-    if not sink:
-        return _widest(found)
-    return [sink] if reach.marks(source) or CLUSTER_ADMIN in found or (
-        sink.startswith(f"{SECRETS}/") and SECRETS in found) else []  # fmt: skip
-
-
-def _first_steps(edges: Iterable[Edge], source: str, reach: Reach) -> frozenset[Any]:
-    """The steps with which a source begins, whoever it is: where they lead, and by what."""
-    return frozenset(
-        (edge.rule, edge.head, tuple(node for node in edge.tail if node != source), tuple(sorted({
-            (fact.domain, *fact.through) for need in edge.needs for fact in need if fact.domain != STRUCTURE
-        })))
-        for edge in edges if reach.value(edge.head)
-    )  # fmt: skip
-
-
-def _suffice(one: Path) -> Iterable[str]:
-    """The nodes of a path from which alone its edges lead to the target."""
-    for node in {node: None for edge in one.edges for node in edge.tail}:
-        known = {node}
-        for edge in one.edges:
-            if known.issuperset(edge.tail):
-                known.add(edge.head)
-        if one.target in known:
-            yield node
-
-
-def _gravity(found: Found) -> tuple[Any, ...]:
-    """Paths by how little it takes to be their source, then by what they reach."""
-    source, target = found.path.source, found.path.target
-    weights = (number for number, kind in enumerate(_RANKS)
-               if target == kind or (kind.endswith("/") and target.startswith(kind)))  # fmt: skip
-    rank, name = order(source)
-    return min(rank, 3), next(weights, len(_RANKS)), target, rank, name
+    paths = (proof(found, source, target) for target in widest(targets(found)))
+    return sorted((Found(one) for one in paths if one is not None), key=gravity)
 
 
 # What is lost with one ----------------------------------------------------------------------------------------------

@@ -67,6 +67,11 @@ def is_target(node: str) -> bool:
     )
 
 
+def is_set(node: str) -> bool:
+    """Whether a node stands for others. Users and groups may have any name: `group:team-*` is one group."""
+    return node in (f"{USER}*", f"{GROUP}*") or (node.startswith((ACCOUNT, ABSENT, WORKLOAD)) and node.endswith("/*"))
+
+
 def namespace_of(node: str) -> str:
     """The namespace that a node belongs to; "" for what belongs to none."""
     if node.startswith((WORKLOAD, ACCOUNT, ABSENT)):

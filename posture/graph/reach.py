@@ -1,60 +1,130 @@
-"""Which targets each source reaches: of all sources at once, where a search from each would cost its whole reach.
+"""Which targets each node reaches: of all nodes at once, where a search from each would cost its whole reach.
 
-A set of targets is an integer, one bit a target. Edges of one tail node carry such sets backwards through the
-components of the graph; what an AND node needs has bits of its own, so that a source whose set holds all of a tail
-also holds all that is behind the head. That is exact: what is behind two nodes together is what is behind either, and
-what AND nodes add to both.
+What a node reaches is a set of small numbers, one for each target; nodes that reach the same share it. Edges of one
+tail node carry such sets backwards through the components of the graph. What is part of the tail of an AND node has a
+number of its own, so that a source whose set holds all of a tail also holds all that is behind the head. That is exact:
+what is behind two nodes together is what is behind either, and what AND nodes add to both. Beside cluster-admin no
+other target is kept.
+
+After some edges changed only the nodes from which one may come to these are looked at again; to look at all is an
+update from nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from .nodes import CLUSTER_ADMIN, Edge, is_target
 from .paths import Edges
 
+type Value = frozenset[int]
+"""All that a node reaches: numbers of targets, parts of AND nodes and marked edges."""
+type Marks = Callable[[str], Collection[Edge]]
+"""The edges of a node that are to be remembered."""
+_NOTHING: Value = frozenset()
+
 
 class _And(NamedTuple):
-    """An edge with several tail nodes: all their bits, the head, and the edge's own mark."""
+    """An edge with several tail nodes: their numbers, the head, and the edge's own mark, if it has one."""
 
-    mask: int
+    parts: Value
     head: str
-    mark: int
+    mark: Value
 
 
 def explored(edges: Edges, sources: Iterable[str]) -> dict[str, tuple[Edge, ...]]:
-    """Every node that may be reached from the sources, were each AND node an OR, with its edges."""
+    """Every node that the sources reach together, with its edges."""
     found: dict[str, tuple[Edge, ...]] = {}
     pending = [*sources]
     while pending:
         node = pending.pop()
-        if node in found:
-            continue
-        found[node] = () if node == CLUSTER_ADMIN else tuple(edges(node))
-        pending += [edge.head for edge in found[node] if edge.head not in found]
+        if node not in found:
+            found[node] = () if node == CLUSTER_ADMIN else tuple(edges(node))
+            pending += _behind(found[node], found)
     return found
 
 
-class Reach:
-    """What each of some nodes reaches by edges that a condition lets pass; `marked` edges are remembered beside it."""
+def _behind(edges: Iterable[Edge], known: Collection[str]) -> Iterator[str]:
+    """The nodes that follow from known ones by some edges and are not known themselves."""
+    for edge in edges:
+        if edge.head not in known and (len(edge.tail) == 1 or all(node in known for node in edge.tail)):
+            yield edge.head
 
-    def __init__(
-        self, nodes: Mapping[str, Sequence[Edge]], passing: Callable[[Edge], bool] | None = None,
-        marked: Iterable[Edge] = (),
-    ) -> None:  # fmt: skip
-        self._nodes = nodes
-        self._passing = passing
-        self._marks: dict[Edge, int] = {}
-        self._names: list[str | Edge] = []
-        self._bits: dict[str, int] = {}
-        for edge in marked:
-            self._marks[edge] = 1 << len(self._names)
-            self._names.append(edge)
-        self._closed: dict[int, int] = {}
-        self.marked = (1 << len(self._names)) - 1
-        """The bits of marked edges in a value."""
+
+def _joined(edges: Iterable[Edge]) -> Iterator[str]:
+    """The nodes that take part in AND nodes."""
+    return (node for edge in edges if len(edge.tail) > 1 for node in edge.tail)
+
+
+def _is_admin(edge: Edge, edges: Edges, known: dict[str, bool]) -> bool:
+    """Whether an edge leads to cluster-admin, by one more at most: beside it nothing matters."""
+    head = edge.head
+    if len(edge.tail) > 1:
+        return False
+    if head not in known:
+        known[head] = head == CLUSTER_ADMIN or any(
+            one.head == CLUSTER_ADMIN and len(one.tail) == 1 for one in edges(head)
+        )  # fmt: skip
+    return known[head]
+
+
+class _Family:
+    """What a Reach and its updates share: numbers, and who may lead where (of any of them, so perhaps more)."""
+
+    def __init__(self) -> None:
+        self.names: list[str | Edge] = []
+        self.numbers: dict[str | Edge, int] = {}
+        self.marked: set[int] = set()
+        self.before: dict[str, list[str]] = {}
+        self.admin = self.number(CLUSTER_ADMIN)
+
+    def number(self, name: str | Edge) -> int:
+        """The number of a target, a part of an AND node or a marked edge."""
+        found = self.numbers.setdefault(name, len(self.names))
+        if found == len(self.names):
+            self.names.append(name)
+            if isinstance(name, Edge):
+                self.marked.add(found)
+        return found
+
+
+class Reach:
+    """What each of some nodes reaches; `marked` edges are remembered beside it."""
+
+    def __init__(self, nodes: Mapping[str, Sequence[Edge]] | None = None, marked: Iterable[Edge] = ()) -> None:
+        self._family = _Family()
+        self._nodes: dict[str, tuple[Edge, ...]] = {}
+        self._marks: dict[str, frozenset[Edge]] = {}
+        self._plain: dict[str, Value] = {}
+        self._ands: dict[int, list[_And]] = {}
+        self._closed: dict[Value, Value] = {}
+        self.touched: Collection[str] = ()
+        """The nodes that the last update looked at again."""
+        if nodes is not None:
+            edges = {node: tuple(its) for node, its in nodes.items()}
+            wanted = frozenset(marked)
+            self._settle(lambda node: edges.get(node, ()), (), edges, lambda node: wanted.intersection(edges[node]))
+
+    def updated(
+        self, edges: Edges, changed: Iterable[str] = (), sources: Iterable[str] = (), marks: Marks = lambda _: ()
+    ) -> Reach:
+        """The same where the edges, or the marked ones, of `changed` nodes (perhaps unknown ones) are others, and for
+        more sources. What lies beyond cluster-admin is not looked at.
+        """
+        found = Reach()
+        found._family = self._family
+        found._nodes, found._marks = dict(self._nodes), dict(self._marks)
+        found._plain, found._ands = dict(self._plain), dict(self._ands)
+        found._settle(edges, [node for node in changed if node in self._nodes], sources, marks)
+        return found
+
+    def __contains__(self, node: object) -> bool:
+        """Whether it was looked at."""
+        return node in self._nodes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
 
     def targets(self, node: str) -> list[str]:
         """The targets that a node reaches, sorted; who reaches cluster-admin reaches all, and it stands for them."""
@@ -63,92 +133,178 @@ class Reach:
 
     def marks(self, node: str) -> list[Edge]:
         """The marked edges on the way of a node."""
-        return [name for name in self._of(node) if isinstance(name, Edge)]
+        return sorted(name for name in self._of(node) if isinstance(name, Edge))
 
-    def value(self, node: str) -> int:
-        """All that a node reaches as one number: equal for nodes that reach the same by the same marked edges."""
-        plain = self._plain.get(node, 0)
+    def is_marked(self, node: str) -> bool:
+        """Whether there are any."""
+        return not self.value(node).isdisjoint(self._family.marked)
+
+    def value(self, node: str) -> Value:
+        """All that a node reaches: equal for nodes that reach the same by the same marked edges."""
+        plain = self._plain.get(node, _NOTHING)
+        if self._ands.keys().isdisjoint(plain):
+            return plain
         if plain not in self._closed:
             self._closed[plain] = self._close(plain)
         return self._closed[plain]
 
     def _of(self, node: str) -> Iterable[str | Edge]:
-        return self.named(self.value(node))
+        names = self._family.names
+        return (names[number] for number in self.value(node))
 
-    def named(self, value: int) -> Iterable[str | Edge]:
-        """The targets, parts of AND nodes and marked edges in a value."""
-        while value:
-            low = value & -value
-            yield self._names[low.bit_length() - 1]
-            value ^= low
+    # Made, from nothing or from what was known before --------------------------------------------------------------
 
-    def _bit(self, node: str) -> int:
-        if node not in self._bits:
-            self._bits[node] = 1 << len(self._names)
-            self._names.append(node)
-        return self._bits[node]
+    def _settle(self, edges: Edges, changed: Sequence[str], sources: Iterable[str], marks: Marks) -> None:
+        again = self._explore(edges, changed, sources, marks)
+        above = self._above(again)
+        self.touched = self._nodes if len(above) == len(self._nodes) else above
+        for node in above:
+            self._plain.pop(node, None)
+        for members in components(above, lambda node: self._below(node, above)):
+            value = self._together(members)
+            if value:
+                self._plain.update(dict.fromkeys(members, value))
 
-    @cached_property
-    def _ands(self) -> Mapping[int, list[_And]]:
-        """The AND nodes by the bit of their first tail node."""
-        found: dict[int, list[_And]] = {}
-        edges = {edge for its in self._nodes.values() for edge in its if len(edge.tail) > 1 and self._lets(edge)}
-        for edge in sorted(edges):
-            bits = [self._bit(node) for node in edge.tail]
-            found.setdefault(bits[0], []).append(_And(sum(bits), edge.head, self._marks.get(edge, 0)))
+    def _explore(self, edges: Edges, changed: Sequence[str], sources: Iterable[str], marks: Marks) -> set[str]:
+        """Look at what changed and at what it leads to; the nodes that have to be valued again."""
+        again: set[str] = set()
+        pending = [*sources]
+        followed: set[str] = set()
+        for node in changed:
+            old = self._nodes[node]
+            if self._look(node, edges, marks, old):
+                again.update((node, *_joined(old)))
+                followed.add(node)
+                if any(edge.head == CLUSTER_ADMIN for edge in old):  # what led here may lead on elsewhere
+                    followed.update(one for one in self._family.before.get(node, ()) if one in self._nodes)
+        pending += followed
+        admin: dict[str, bool] = {}
+        while pending:
+            node = pending.pop()
+            if node in self._nodes and node not in followed:
+                continue
+            if node not in self._nodes:
+                self._look(node, edges, marks, ())
+            followed.discard(node)
+            mine = self._nodes[node]
+            again.update((node, *_joined(mine)))
+            pending += _behind(mine[:1] if mine and _is_admin(mine[0], edges, admin) else mine, self._nodes)
+        return {node for node in again if node in self._nodes}
+
+    def _look(self, node: str, edges: Edges, marks: Marks, old: tuple[Edge, ...]) -> bool:
+        """Take the edges of a node as they are now; whether they are others."""
+        mine = () if node == CLUSTER_ADMIN else tuple(edges(node))
+        marked = frozenset(marks(node)) if mine else frozenset()
+        if node in self._nodes and mine == old and marked == self._marks.get(node, frozenset()):
+            return False
+        self._nodes[node] = mine
+        self._marks.pop(node, None)
+        if marked:
+            self._marks[node] = marked
+        before = self._family.before
+        for head in {edge.head for edge in mine}.difference(edge.head for edge in old):
+            before.setdefault(head, []).append(node)
+        self._join(node, old, mine, marked)
+        return True
+
+    def _join(self, node: str, old: Iterable[Edge], new: Iterable[Edge], marked: Collection[Edge]) -> None:
+        """The AND nodes of which a node is the first of the tail."""
+        number = self._family.number
+        joined = [
+            _And(frozenset(map(number, edge.tail)), edge.head, frozenset({number(edge)} if edge in marked else ()))
+            for edge in new if len(edge.tail) > 1 and edge.tail[0] == node
+        ]  # fmt: skip
+        if joined:
+            self._ands[number(node)] = joined
+        elif any(len(edge.tail) > 1 for edge in old):
+            self._ands.pop(number(node), None)
+
+    def _above(self, nodes: Iterable[str]) -> dict[str, None]:
+        """Nodes, and all from which one may come to them."""
+        before = self._family.before
+        found = dict.fromkeys(nodes)
+        pending = [*found]
+        while pending:
+            for node in before.get(pending.pop(), ()):
+                if node not in found and node in self._nodes:
+                    found[node] = None
+                    pending.append(node)
         return found
 
-    def _lets(self, edge: Edge) -> bool:
-        return self._passing is None or self._passing(edge)
+    def _below(self, node: str, among: Collection[str]) -> list[str]:
+        return [edge.head for edge in self._nodes[node] if len(edge.tail) == 1 and edge.head in among]
 
-    @cached_property
-    def _plain(self) -> Mapping[str, int]:
-        """What each node reaches without any AND node; nodes that reach nothing are left out."""
-        import networkx as nx  # noqa: PLC0415 - costs a tenth of a second, for commands that never ask
-
-        self._ands  # noqa: B018 - their parts have bits
-        own = {node: self._bits.get(node, 0) for node in self._nodes}
-        graph: Any = nx.DiGraph()
-        graph.add_nodes_from(self._nodes)
-        for node, edges in self._nodes.items():
+    def _together(self, members: Sequence[str]) -> Value:
+        """What the nodes of a component reach."""
+        number, nodes, plain = self._family.number, self._nodes, self._plain
+        own: set[int] = set()
+        below: set[Value] = set()
+        for node in members:
             if is_target(node):
-                own[node] |= self._bit(node)
-            mine = [edge for edge in edges if len(edge.tail) == 1 and self._lets(edge)]
-            graph.add_edges_from((node, edge.head) for edge in mine)
-            if self._marks:
-                own[node] |= sum({self._marks[edge] for edge in mine if edge in self._marks})
-        found: dict[str, int] = {}
-        same: dict[int, int] = {}
-        for members in nx.strongly_connected_components(graph):  # what lies behind others comes before them
-            value = 0
-            for node in members:
-                value |= own[node]
-                for below in graph.succ[node]:
-                    value |= found[below] if below not in members else 0
-            value = same.setdefault(value, value)
-            found.update(dict.fromkeys(members, value))
-        return found
+                own.add(number(node))
+            for edge in nodes[node]:
+                if len(edge.tail) == 1:
+                    below.add(plain.get(edge.head, _NOTHING))
+                elif all(one in nodes for one in edge.tail):
+                    own.add(number(node))
+            own.update(number(edge) for edge in self._marks.get(node, ()) if len(edge.tail) == 1)
+        below.discard(_NOTHING)
+        if len(below) == 1 and not own:
+            return below.pop()
+        return self._kept(own.union(*below))
 
-    def _close(self, value: int) -> int:
+    def _kept(self, found: set[int]) -> Value:
+        if self._family.admin not in found:
+            return frozenset(found)
+        return frozenset({self._family.admin, *found.intersection(self._family.marked)})
+
+    def _close(self, value: Value) -> Value:
         """All that is reached when AND nodes count."""
-        firsts = self._firsts
-        done, pending = 0, value & firsts
-        waiting: dict[int, None] = {}
+        waiting = [one for first in self._ands.keys() & value for one in self._ands[first]]
         while True:
-            while pending:
-                low = pending & -pending
-                pending ^= low
-                waiting[low] = None
-            done |= value & firsts
-            before = value
-            for bit in waiting:
-                for one in self._ands[bit]:
-                    if one.mask & value == one.mask:
-                        value |= self._plain.get(one.head, 0) | one.mark
-            if value == before:
+            more: set[int] = set()
+            rest = []
+            for one in waiting:
+                if one.parts <= value:
+                    more.update(self._plain.get(one.head, _NOTHING), one.mark)
+                else:
+                    rest.append(one)
+            more -= value
+            if not more:
                 return value
-            pending = value & firsts & ~done
+            waiting = rest + [one for first in self._ands.keys() & more for one in self._ands[first]]
+            value = self._kept(more.union(value))
 
-    @cached_property
-    def _firsts(self) -> int:
-        return sum(self._ands)
+
+def components(nodes: Iterable[str], below: Callable[[str], Iterable[str]]) -> Iterator[list[str]]:
+    """The strongly connected components of a graph, each after those that it leads to (Tarjan 1972)."""
+    low: dict[str, int] = {}
+    done: set[str] = set()
+    waiting: list[str] = []
+    for root in nodes:
+        if root in low:
+            continue
+        order = {root: len(low)}
+        low[root] = order[root]
+        waiting.append(root)
+        work = [(root, iter(below(root)))]
+        while work:
+            node, heads = work[-1]
+            for head in heads:
+                if head not in low:
+                    low[head] = order[head] = len(low)
+                    waiting.append(head)
+                    work.append((head, iter(below(head))))
+                    break
+                if head not in done:
+                    low[node] = min(low[node], order[head])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == order[node]:
+                    members = [waiting.pop()]
+                    while members[-1] != node:
+                        members.append(waiting.pop())
+                    done.update(members)
+                    yield members

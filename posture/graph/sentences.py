@@ -43,6 +43,7 @@ IMPLIED = "everything"
 _KINDS = {ACCOUNT: "ServiceAccount", ABSENT: "ServiceAccount", WORKLOAD: "workload", USER: "User", GROUP: "Group"}
 _OF_NAMESPACE = re.compile(r"\b(of|in|from|across) (?:a|the) namespace\b|\ba namespace(?='s\b)")
 _OWN = "one's own"
+_ABILITY = re.compile(r"can:(?P<id>[^@#\[]+)(?:#(?P<number>\d+))?(?:\[(?P<limit>.*)\])?@(?P<scope>.*)", re.DOTALL)
 _SHOWN = 2
 
 type Titles = Mapping[str, str]
@@ -118,12 +119,13 @@ def titled(escalations: Iterable[Escalation]) -> Titles:
 
 def ability(node: str, titles: Titles) -> str:
     """What whoever meets the condition of an escalation, or one request of it, can do and where."""
-    key, _, scope = node.removeprefix(CAN).rpartition("@")
-    key, _, limit = key.partition("[")
-    identity, _, number = key.partition("#")
+    parts = _ABILITY.fullmatch(node)
+    assert parts is not None
+    identity, number, limit, scope = parts["id"], parts["number"], parts["limit"] or "", parts["scope"]
+    key = f"{identity}#{number}" if number else identity
     text = titles.get(key) or (f"{titles.get(identity, identity)}, part {int(number) + 1}" if number else identity)
     text = text[:1].lower() + text[1:] if text[1:2].islower() else text
-    only = sorted(part.partition("=")[2] for part in limit.removesuffix("]").split("\0") if part)
+    only = sorted(part.partition("=")[2] for part in limit.split("\0") if part)
     return _placed(text, scope) + (f" ({listed(only)} only)" if only else "")
 
 
@@ -231,6 +233,7 @@ def _sentence(chain: Sequence[Edge], titles: Titles) -> str:
     """Edges that follow each other and begin at the first's tail."""
     who, member = _who(chain[0], titles), ""
     clauses: list[str] = []
+    carried: tuple[frozenset[Fact], ...] = ()
     for place, edge in enumerate(chain):
         last = place == len(chain) - 1
         if edge.rule == MEMBER:
@@ -241,9 +244,10 @@ def _sentence(chain: Sequence[Edge], titles: Titles) -> str:
             who = name(edge.head, titles)
             member = f"is {name(edge.tail[0], titles).replace('any ', 'a ', 1)}"
         elif not last and edge.head.startswith(f"{CAN}{edge.rule}@"):
-            continue  # all that has to be met was said, and what follows names it
+            carried += edge.needs  # what has to be met was said, and what follows names it
         elif edge.rule != EVERYWHERE or last:
-            clauses.append(_clause(edge, titles, alone=place == 0))
+            clauses.append(_clause(edge._replace(needs=carried + edge.needs), titles, alone=place == 0))
+            carried = ()
     return f"{who} {' and '.join(filter(None, (member, ', and so '.join(clauses))))}"
 
 

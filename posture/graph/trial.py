@@ -11,6 +11,7 @@ from posture.model import CLUSTER_SCOPE, Change, Changed
 from . import crossing, doors
 from .evaluate import DOMAINS, Graph, updated
 from .nodes import OUTSIDE
+from .sentences import name as name_of
 
 _SHOWN = 20
 _MANY = 20
@@ -45,7 +46,7 @@ class Trial:
             if found.unknown:
                 return f"nobody can say what it opens: {found.unknown[0].gap.message}"
         new_doors = sorted(self._outside(self.graph) - self._outside(self.before)) if self._door else []
-        return f"{new_doors[0]} would be reached from outside" if new_doors else ""
+        return f"{name_of(new_doors[0])} would be reached from outside" if new_doors else ""
 
     @property
     def _door(self) -> bool:
@@ -86,4 +87,4 @@ class Trial:
             yield DOMAINS[name].sentence(change, None, self.before.results[name])
         if self._door:
             for workload in self._outside(self.before) - self._outside(self.graph):
-                yield f"{workload} is no longer reached from outside"
+                yield f"{name_of(workload)} is no longer reached from outside"

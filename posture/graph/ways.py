@@ -24,7 +24,7 @@ from posture.network.portset import PortSet, common_ports
 from posture.network.regions import Piece
 from posture.network.units import unit_of
 from posture.rbac.compare import path
-from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, scopes, usable
+from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS, scopes, usable
 from posture.rbac.match import Permission, Sets, Tree, part, solve
 from posture.rbac.rules import EMPTY, RuleSet, minus, parse, rule_set, units, units_in
 from posture.rbac.sentences import phrase
@@ -34,6 +34,7 @@ from . import crossing, doors, effects
 from .abilities import granted
 from .evaluate import Graph
 from .nodes import CAN, STRUCTURE, Edge, Fact
+from .sentences import name as name_of
 
 _CHOICES = 8
 """How many ways to narrow one role are looked at where a condition has several alternatives."""
@@ -63,7 +64,9 @@ def ways(graph: Graph, edge: Edge, fact: Fact, *, whole: bool = False) -> Iterat
     elif fact.domain == admission.NAME:
         yield from _of_admitted(graph, edge, fact)
     elif fact.domain == STRUCTURE:
-        yield from (Way(*one) for one in doors.ways(graph.snapshot, edge, fact))
+        account = edge.head.rpartition("/")[2]
+        users = sorted(name for name, runs in graph.runs(fact.scope).items() if account in runs.accounts)
+        yield from (Way(*one) for one in doors.ways(graph.snapshot, edge, fact, users))
 
 
 def objects(graph: Graph, fact: Fact) -> frozenset[Key]:
@@ -79,7 +82,9 @@ def objects(graph: Graph, fact: Fact) -> frozenset[Key]:
         found = {key for policy in live.policies for key in policy.keys}
         found |= {key for one in live.spaces[fact.scope].profile.openings for key in one.exemption.keys}
         return frozenset({*found, Key("namespaces", "", fact.scope)})
-    return frozenset({doors.key_of(fact.through)})
+    runs = graph.runs(fact.scope).get(fact.subject)
+    accounts = runs.accounts if runs else ()
+    return frozenset({doors.key_of(fact.through), *(Key(SERVICE_ACCOUNTS, fact.scope, name) for name in accounts)})
 
 
 # Permissions --------------------------------------------------------------------------------------------------------
@@ -200,7 +205,7 @@ def _guards(graph: Graph, workload: str, namespace: str) -> Iterator[tuple[str, 
     space = graph.results["network"].spaces[namespace]
     classes = [dict(one.labels) for one in space.classes if one.workload == workload and not one.node]
     labels = dict(set.intersection(*(set(one.items()) for one in classes))) if classes else {}
-    for selector, whose in (({}, f"every pod of {namespace}"), ({"matchLabels": labels}, f"the pods of {workload}")):
+    for selector, whose in (({}, f"every pod of {namespace}"), ({"matchLabels": labels}, f"the pods of {name_of(workload)}")):
         mark = hashlib.blake2b(repr((namespace, selector)).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
         key = Key(NETWORK_POLICIES, namespace, f"deny-cloud-metadata-{mark}")
         if graph.snapshot.entry(key) is None and selector != {"matchLabels": {}}:

@@ -104,7 +104,7 @@ def _part(wanted: Permission, rule: Rule, inside: Scopes | None) -> Rule | None:
     names = rule.names
     if wanted.names is not None:
         names = wanted.names if names is None else wanted.names & names
-    elif names is not None and not wanted.named and not wanted.variable:
+    elif names is not None and not wanted.variable and (not wanted.named or names == {""}):
         # A rule for the empty name allows what asks for no name: to list, to create, to escalate while creating.
         verbs, names = (verbs & _UNNAMED_VERBS, frozenset({""})) if "" in names else (frozenset(), None)
         resources = frozenset(whole for whole in resources if "/" not in whole or whole in _UNNAMED_BELOW)

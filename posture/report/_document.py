@@ -62,7 +62,7 @@ def finding_record(
         "gainedComplete": len(gained) <= SHOWN_PERMISSIONS,
         "reasons": [_reason(reason.check, reason.severity, reason.title, checks) for reason in finding.reasons],
         "path": list(finding.path),
-        "attackPaths": [_attack_path(path) for path in finding.paths],
+        "attackPaths": [attack_path(path) for path in finding.paths],
         "causes": [
             {"object": reference(cause.key), "what": cause.what, "actor": cause.actor,
              "claimed": bool(cause.actor) and cause.what != UPGRADE, "time": cause.time}
@@ -89,7 +89,8 @@ def _reason(check: str, severity: str, title: str, checks: Mapping[str, Check]) 
     return found
 
 
-def _attack_path(path: AttackPath) -> dict[str, Any]:
+def attack_path(path: AttackPath) -> dict[str, Any]:
+    """A path as a report holds it."""
     steps = [{"text": step.text, "finding": step.finding, "owner": step.owner} for step in path.steps]
     return {"source": path.source, "sink": path.target, "others": path.others, "steps": steps}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from . import gates, traffic
+from . import callbacks, gates, traffic
 from .cluster import ARGOCD, CREATE, EDIT, FLUX, HELM, Cluster, by_flux, by_helm
 from .objects import Object, account, binding, group, namespace, role, rule, service_account
 
@@ -87,6 +87,7 @@ def approved(cluster: Cluster) -> None:
     cluster.write(HELM, time, *(by_helm(one, "indexer", "search") for one in charted))
     cluster.write(FLUX, time, *traffic.payments())
     cluster.write(ARGOCD, time, _argocd(service_account("payments", "exporter")))
+    callbacks.approved(cluster, time)
 
 
 def _argocd(exporter: Object) -> Object:
@@ -181,6 +182,7 @@ def everyone(cluster: Cluster) -> None:
     traffic.port_moves(cluster)
     traffic.debug_label(cluster)
     gates.migration(cluster)
+    callbacks.bank_moves(cluster)
 
 
 def accepted_grows(cluster: Cluster) -> None:
@@ -192,6 +194,7 @@ def accepted_grows(cluster: Cluster) -> None:
     cluster.write(CREATE, "2026-11-09T18:37:02Z", bound)
     traffic.labelled_prod(cluster)
     gates.rootless_builds(cluster)
+    callbacks.jobs_on_call(cluster)
 
 
 def comes_alive(cluster: Cluster) -> None:
@@ -201,6 +204,7 @@ def comes_alive(cluster: Cluster) -> None:
     cluster.write(EDIT, "2026-11-16T19:48:21Z", _with_exec(cluster))
     traffic.isolation_lost(cluster)
     gates.wider(cluster)
+    callbacks.profiler(cluster)
 
 
 DAYS: Mapping[str, Callable[[Cluster], None]] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 from posture.graph.catalogue import Escalation
 from posture.graph.evaluate import DOMAINS, Graph, assembled
@@ -10,9 +12,9 @@ from posture.graph.paths import held
 from tests.generator.objects import Object, snapshot
 
 
-def graph_of(objects: Iterable[Object], escalations: Iterable[Escalation]) -> Graph:
-    """The graph of a cluster that has these objects, with these escalations."""
-    read = snapshot(objects)
+def graph_of(objects: Iterable[Object], escalations: Iterable[Escalation], **settings: Any) -> Graph:
+    """The graph of a cluster that has these objects, with these escalations; `cel` answers for policies."""
+    read = replace(snapshot(objects), settings=settings)
     return assembled({name: domain.evaluate(read) for name, domain in DOMAINS.items()}, escalations)
 
 

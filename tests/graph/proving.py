@@ -1,5 +1,8 @@
 """Proofs of escalations by real requests: accepted with exactly the condition, refused with any part of it missing.
 
+Who lacks a part holds the same rule for another API group and for another resource, so that a condition that does not
+say which it means is found out.
+
 A module of proofs has a list of them, a fixture around `proving`, and two tests over `cases` and `partial`:
 
     @pytest.fixture(scope="module")
@@ -101,6 +104,14 @@ def account_of(one: Proof, identity: int, without: Part | None = None) -> str:
     return f"{one.edge}-{one.name}-{identity}" + (f"-without-{without.grant}" if lacks and without else "")
 
 
+def _decoys(grant: Grant) -> tuple[Grant, ...]:
+    """What stands in for a part that is missing: the same rule for another API group, and for another resource."""
+    where, rule = grant
+    if "resources" not in rule:
+        return ()
+    return (where, {**rule, "apiGroups": ["decoy.example.com"]}), (where, {**rule, "resources": ["decoys"]})
+
+
 def _rows(proofs: Iterable[Proof]) -> dict[str, tuple[Grant, ...]]:
     """The accounts that proofs need, and what each is granted."""
     found: dict[str, tuple[Grant, ...]] = {}
@@ -111,7 +122,9 @@ def _rows(proofs: Iterable[Proof]) -> dict[str, tuple[Grant, ...]]:
             found[whole] = grants
         for part in one.parts():
             grants = one.granted[part.identity]
-            found[account_of(one, part.identity, part)] = grants[: part.grant] + grants[part.grant + 1 :]
+            found[account_of(one, part.identity, part)] = (
+                *grants[: part.grant], *_decoys(grants[part.grant]), *grants[part.grant + 1 :],
+            )  # fmt: skip
     return found
 
 
@@ -147,15 +160,14 @@ class Place:
         results = {name: domain.evaluate(snapshot) for name, domain in DOMAINS.items()}
         return assembled(results, catalogue())
 
-    def follows(self, one: Proof) -> list[str]:
-        """The nodes that the escalation gives the identities of a proof, sorted; not what follows from those."""
-        known = {f"serviceaccount:{NS}/{account_of(one, identity)}" for identity in range(len(one.granted))}
-        met = f"{CAN}{one.edge}"
+    def follows(self, escalation: str, *identities: str) -> list[str]:
+        """What an escalation gives some accounts together, as nodes; not what follows from those in turn."""
+        known = {f"serviceaccount:{NS}/{name}" for name in identities}
         while True:
             edges = {edge for node in known for edge in self.graph.edges(node) if known.issuperset(edge.tail)}
-            more = {edge.head for edge in edges if edge.head.startswith((f"{met}@", f"{met}#", f"{met}["))} - known
+            more = {edge.head for edge in edges if edge.head.startswith(CAN)} - known
             if not more:
-                return sorted({edge.head for edge in edges if edge.rule == one.edge} - known)
+                return sorted({edge.head for edge in edges if edge.rule == escalation} - known)
             known |= more
 
     def answers(self, one: Proof, without: Part | None = None) -> list[Any]:

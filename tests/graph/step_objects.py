@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,10 @@ UNLABELLED: Object = {"metadata": {"labels": {ENFORCE: None}}}
 PRIVILEGED: Object = {"privileged": True}
 
 
-def ask(request: str, body: Object | None = None, **headers: str) -> Asked:
-    """A request, METHOD PATH; `headers` by their names with _ for -."""
+def ask(request: str, body: Object | None = None, headers: Mapping[str, str] | None = None) -> Asked:
+    """A request, METHOD PATH."""
     method, _, path = request.partition(" ")
-    return Asked(method, path, body=body, headers={name.replace("_", "-"): text for name, text in headers.items()})
+    return Asked(method, path, body=body, headers=headers or {})
 
 
 def applied(path: str, body: Object) -> Asked:
@@ -37,7 +37,6 @@ def applied(path: str, body: Object) -> Asked:
 def proof(edge: str, name: str, grants: tuple[Grant, ...], *requests: Asked, **more: Any) -> Proof:
     """A proof by one identity."""
     return Proof(edge, name, (grants,), tuple((0, one) for one in requests), **more)
-
 
 
 def pod(name: str, where: str = NS, *, security: Object | None = None, **spec: Any) -> Object:

@@ -129,7 +129,8 @@ POLICIES = [
            everywhere(rule("create", "mutatingadmissionpolicybindings", ADMISSION))),
           ((0, ask(f"POST {REGISTRATION}/mutatingadmissionpolicies?{DRY}", MUTATING)),
            (1, ask(f"POST {REGISTRATION}/mutatingadmissionpolicybindings?{DRY}", BOUND)))),
-    proof("change-mutating-policy", "patch", everywhere(rule("patch", "mutatingadmissionpolicies", ADMISSION)),
+    proof("change-mutating-policy", "patch",
+          everywhere(rule("patch", "mutatingadmissionpolicies", ADMISSION, names=[KEPT])),
           ask(f"PATCH {REGISTRATION}/mutatingadmissionpolicies/{KEPT}?{DRY}", {"spec": {"failurePolicy": "Ignore"}})),
     *(proof("weaken-admission-policies", resource, everywhere(rule("deletecollection", resource, ADMISSION)),
             ask(f"DELETE {REGISTRATION}/{resource}?{DRY}"))

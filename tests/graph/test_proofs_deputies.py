@@ -179,7 +179,8 @@ PROOFS = [
     *(proof for edge, its in LASTING.items() for resource in its for proof in lasting(edge, resource)),
     *(proof for edge, its in RUNS.items() for resource in its for proof in run(edge, resource)),
     Proof("argo-cd-applications", "replace", ((grant("update", APPS, (PRESENT,)),),),
-          ((0, Asked("PUT", path_to(APPS, PRESENT), body=one_of(APPS, PRESENT))),), beyond=(HTTPStatus.UNPROCESSABLE_ENTITY,)),
+          ((0, Asked("PUT", path_to(APPS, PRESENT), body=one_of(APPS, PRESENT))),),
+          beyond=(HTTPStatus.UNPROCESSABLE_ENTITY,)),
     *(Proof("flux-sources", f"change-{split(one)[1]}", ((grant("patch", one, (PRESENT,)),),), ((0, changing(one)),))
       for one in SOURCES),
     *(Proof(SETTINGS, verb, (here(rule(verb, "secrets", names=["argocd-secret"])),), ((0, asked),)) for verb, asked in (

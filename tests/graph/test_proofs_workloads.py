@@ -84,7 +84,7 @@ RELABELLING = [
 def debugging(**container: Any) -> Asked:
     """A container of one's own for the pod that is there."""
     body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "own", **container}]}}
-    return ask(f"PATCH {POD}/ephemeralcontainers?{DRY}", body, **STRATEGIC)
+    return ask(f"PATCH {POD}/ephemeralcontainers?{DRY}", body, headers=STRATEGIC)
 
 
 NAMED_DEBUG = here(rule("patch", "pods/ephemeralcontainers", names=["p"]))
@@ -99,19 +99,20 @@ ENTERING = [
     proof("exec-into-pods", "named", here(rule("create", "pods/exec", names=["p"])), ask(f"POST {EXEC}"),
           beyond=(400,)),
     proof("exec-into-pods", "every-subresource", here(rule("create", "*/exec")), ask(f"POST {EXEC}"), beyond=(400,)),
-    proof("exec-by-get", "named", here(rule("get", "pods/exec", names=["p"])), ask(f"GET {EXEC}", **dict(UPGRADE)),
+    proof("exec-by-get", "named", here(rule("get", "pods/exec", names=["p"])),
+          ask(f"GET {EXEC}", headers=dict(UPGRADE)),
           beyond=(400,), minors=("1.34",), newest=False),
     proof("attach-to-pods", "named", here(rule("create", "pods/attach", names=["p"])), ask(f"POST {ATTACH}"),
           beyond=(400,)),
     proof("attach-by-get", "named", here(rule("get", "pods/attach", names=["p"])),
-          ask(f"GET {ATTACH}", **dict(UPGRADE)), beyond=(400,), minors=("1.34",), newest=False),
+          ask(f"GET {ATTACH}", headers=dict(UPGRADE)), beyond=(400,), minors=("1.34",), newest=False),
     proof("add-ephemeral-container", "named", NAMED_DEBUG, debugging()),
     proof("read-secrets-by-ephemeral-container", "named", NAMED_DEBUG,
           debugging(envFrom=[{"secretRef": {"name": "s"}}])),
     proof("escape-by-ephemeral-container", "named", NAMED_DEBUG, debugging(securityContext=PRIVILEGED)),
     proof("debug-after-relabel", "named", NAMED_DEBUG, debugging(securityContext=PRIVILEGED)),
     proof("change-pod-image", "named", here(rule("patch", "pods", names=["p"])),
-          ask(f"PATCH {POD}?{DRY}", {"spec": {"containers": [{"name": "c", "image": "own"}]}}, **STRATEGIC)),
+          ask(f"PATCH {POD}?{DRY}", {"spec": {"containers": [{"name": "c", "image": "own"}]}}, headers=STRATEGIC)),
     proof("connect-to-pods", "portforward", here(rule("create", "pods/portforward", names=["p"])),
           ask(f"POST {POD}/portforward?ports=80"), beyond=(400,)),
     proof("connect-to-pods", "proxy", here(rule("get", "pods/proxy", names=["p"])), ask(f"GET {POD}/proxy/"),
@@ -150,15 +151,15 @@ OTHER_CODE: Object = {"spec": {"template": {"spec": {"containers": [{"name": "c"
 EVENT: Object = {"apiVersion": "v1", "kind": "Event", "metadata": metadata("proof", NS),
                  "involvedObject": {"kind": "Pod", "name": "p", "namespace": NS}}  # fmt: skip
 HARMLESS = [
-    Harmless("exec-by-get-alone", here(rule("get", "pods/exec")), ask(f"GET {EXEC}", **dict(UPGRADE)), 403),
-    Harmless("attach-by-get-alone", here(rule("get", "pods/attach")), ask(f"GET {ATTACH}", **dict(UPGRADE)), 403),
+    Harmless("exec-by-get-alone", here(rule("get", "pods/exec")), ask(f"GET {EXEC}", headers=dict(UPGRADE)), 403),
+    Harmless("attach-by-get-alone", here(rule("get", "pods/attach")), ask(f"GET {ATTACH}", headers=dict(UPGRADE)), 403),
     Harmless("subresources-of-pods-by-a-star", here(rule("*", "pods/*")), ask(f"POST {EXEC}"), 403),
     Harmless("subresources-by-two-stars", here(rule("*", "*/*")), ask(f"POST {EXEC}"), 403),
     Harmless("verb-in-capitals", here(rule("CREATE", "pods")), ask(f"POST {INSIDE}/pods?{DRY}", OWN), 403),
     Harmless("pod-in-the-wrong-group", here(rule("create", "pods", "apps")),
              ask(f"POST {INSIDE}/pods?{DRY}", OWN), 403),
     Harmless("deployment-in-the-wrong-group", here(rule("create,patch", "deployments", "extensions")),
-             ask(f"PATCH {DEPLOYMENT}?{DRY}", OTHER_CODE, **STRATEGIC), 403),
+             ask(f"PATCH {DEPLOYMENT}?{DRY}", OTHER_CODE, headers=STRATEGIC), 403),
     Harmless("pod-by-name-alone", here(rule("create", "pods", names=["proof-own"])),
              ask(f"POST {INSIDE}/pods?{DRY}", OWN), 403),
     Harmless("pod-by-put", here(rule("create", "pods", names=["proof-own"]), rule("update", "pods/status")),
@@ -168,10 +169,10 @@ HARMLESS = [
     Harmless("finalizers", here(rule("update,patch", "deployments/finalizers", "apps")),
              ask(f"PATCH {DEPLOYMENT}?{DRY}", {"metadata": {"finalizers": ["example.com/own"]}}), 403),
     Harmless("job-template", here(rule("patch", "jobs", "batch")),
-             ask(f"PATCH {WORKLOADS[5].path}/{KEPT}?{DRY}", OTHER_CODE, **STRATEGIC), 422),
+             ask(f"PATCH {WORKLOADS[5].path}/{KEPT}?{DRY}", OTHER_CODE, headers=STRATEGIC), 422),
     Harmless("events", here(rule("create,patch", "events")), ask(f"POST {INSIDE}/events?{DRY}", EVENT), 200),
     Harmless("pod-status", here(rule("patch", "pods/status")), ask(f"PATCH {POD}/status?{DRY}", {
-        "spec": {"containers": [{"name": "c", "image": "other"}]}}, **STRATEGIC), 200),
+        "spec": {"containers": [{"name": "c", "image": "other"}]}}, headers=STRATEGIC), 200),
     Harmless("ephemeral-container-by-create", here(rule("create", "pods/ephemeralcontainers")), debugging(), 403),
     Harmless("volume-changed", everywhere(rule("patch", "persistentvolumes")),
              ask(f"PATCH /api/v1/persistentvolumes/{KEPT}?{DRY}", {"spec": {"hostPath": {"path": "/etc"}}}), 422),
@@ -236,7 +237,7 @@ def test_what_only_looks_like_a_step_is_none(newest: Place, one: Harmless) -> No
 def test_a_pods_status_does_not_take_another_image(newest: Place) -> None:
     """What is accepted there is not stored: only labels, annotations and the status are."""
     body = {"spec": {"containers": [{"name": "c", "image": "other"}]}}
-    asked = ask(f"PATCH {POD}/status?{DRY}", body, **STRATEGIC)
+    asked = ask(f"PATCH {POD}/status?{DRY}", body, headers=STRATEGIC)
 
     answer = sent(newest.plane, asked, newest.plane.token(NS, "pod-status"))
     assert answer["spec"]["containers"][0]["image"] == "none"

@@ -130,7 +130,7 @@ RELABEL = {
     "relabels-by-status": ask(f"PATCH {INSIDE}/status", UNLABELLED),
     "relabels-by-finalize": ask(f"PUT {INSIDE}/finalize", finalized()),
 }
-HOST = {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}
+HOST: Object = {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}
 TEMPLATE: Object = {"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": "v",
                              "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
 
@@ -179,7 +179,7 @@ def test_two_identities_together_run_a_privileged_pod(relabelled: Identities, la
 def test_two_identities_together_put_a_privileged_container_into_a_pod(relabelled: Identities) -> None:
     """Pod Security looks at ephemeral containers, as long as the label is there."""
     body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "own", "securityContext": PRIVILEGED}]}}
-    asked = ask(f"PATCH {INSIDE}/pods/runs/ephemeralcontainers?{DRY}", body, **STRATEGIC)
+    asked = ask(f"PATCH {INSIDE}/pods/runs/ephemeralcontainers?{DRY}", body, headers=STRATEGIC)
     assert relabelled.status("debugs-pods", asked) == FORBIDDEN
 
     relabelled.answer("relabels-by-status", RELABEL["relabels-by-status"])

@@ -239,9 +239,13 @@ def other_network(cluster: Cluster) -> None:
     cluster.config = replace(cluster.config, pods_by_ip="yes")
 
 
+def other_ingress(cluster: Cluster) -> None:
+    cluster.objects[3]["spec"]["ingressClassName"] = "outer"
+
+
 @pytest.mark.parametrize("change", [
     other_objects, other_label, fewer_objects, other_gaps, other_version, other_check, no_checks, other_baseline_file,
-    other_approval, other_owners, other_growth, other_peers, other_network,
+    other_approval, other_owners, other_growth, other_peers, other_network, other_ingress,
 ], ids=lambda change: change.__name__)  # fmt: skip
 def test_what_is_judged_with_changed(cluster: Cluster, change: Callable[[Cluster], None]) -> None:
     """Objects, gaps, version, checks, baselines, owners and settings: a change of any leads to one judgement."""
@@ -265,10 +269,6 @@ def nothing(_: Cluster) -> None:
     """Another day."""
 
 
-def other_ingress(cluster: Cluster) -> None:
-    cluster.objects[3]["spec"]["ingressClassName"] = "outer"
-
-
 def other_metadata(cluster: Cluster) -> None:
     cluster.objects[1]["metadata"] |= {"resourceVersion": "77", "creationTimestamp": moment(1)}
 
@@ -286,7 +286,7 @@ def other_database_path(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("change", [
-    nothing, other_ingress, other_metadata, other_order, a_decision, other_database_path,
+    nothing, other_metadata, other_order, a_decision, other_database_path,
 ], ids=lambda change: change.__name__)  # fmt: skip
 def test_what_nothing_is_judged_by_changed(cluster: Cluster, change: Callable[[Cluster], None]) -> None:
     """Stored findings stand, and nothing is evaluated; what differs is stored all the same."""

@@ -1,0 +1,93 @@
+"""Where a graph keeps the edges of its nodes, and which of them an update may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from posture.kinds import API_RESOURCES
+from posture.model import CLUSTER_SCOPE, Changed
+from posture.rbac import subjects
+from posture.rbac.evaluate import CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, SERVICE_ACCOUNTS, Access, Where
+
+from . import crossing
+from .nodes import ABSENT, ACCOUNT, GROUP, OUTSIDE, REWRITE, ROLE, USER, is_set, namespace_of
+
+SUBJECTS = "subject:"
+"""The place of a namespace's ServiceAccounts, or of users and groups, each of which an update tells apart."""
+_SHARED = (GROUP + subjects.AUTHENTICATED, GROUP + subjects.SERVICE_ACCOUNTS, GROUP + subjects.NODES)
+
+
+class Gone(NamedTuple):
+    """Places whose edges may be others, None for all of them, and single nodes of the others."""
+
+    places: frozenset[str] | None
+    nodes: frozenset[str]
+
+    def __or__(self, other: Gone) -> Gone:  # type: ignore[override]
+        if self.places is None or other.places is None:
+            return ALL
+        return Gone(self.places | other.places, self.nodes | other.nodes)
+
+
+ALL = Gone(None, frozenset())
+NOTHING = Gone(frozenset(), frozenset())
+
+
+def place_of(node: str) -> str:
+    """The place of a node's edges: the namespace that they depend on, "" for the whole cluster."""
+    if node == OUTSIDE:
+        return OUTSIDE
+    namespace = namespace_of(node)
+    if node.startswith((USER, GROUP, ACCOUNT)) and not is_set(node):
+        return SUBJECTS + namespace
+    if node.startswith(ABSENT) and namespace:
+        return SUBJECTS + namespace
+    return "" if node.startswith((f"{ROLE}ClusterRole/", REWRITE)) else namespace
+
+
+def gone(results: Mapping[str, Any], before: Mapping[str, Any], changed: Iterable[Changed],
+         matters: Callable[[Access, Where], bool]) -> Gone:  # fmt: skip
+    """What an update of all domains by some objects may change; `before` are their results before it, `matters` says
+    whether anything follows from what is granted somewhere.
+    """
+    places, nodes = {""}, set()
+    for key, _, _ in changed:
+        if key.resource == API_RESOURCES:
+            return ALL
+        if key.resource not in (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS):  # whom they concern is told below
+            places.add(key.namespace or key.name if key.resource == "namespaces" else key.namespace)
+        if key.resource == SERVICE_ACCOUNTS:
+            nodes.add(f"{ABSENT}{key.namespace}/*")
+        if key.resource in crossing.DOORS:
+            places.add(OUTSIDE)
+    for where in results["rbac"].touched:
+        subject, _ = where
+        nodes |= {subject, f"{ABSENT}{namespace_of(subject)}/*"}
+        if subject.startswith(f"{GROUP}system:") and any(matters(one["rbac"], where) for one in (results, before)):
+            if subject in _SHARED:
+                return ALL
+            places.add(SUBJECTS + subjects.namespace_of(subject))  # its members have what it has
+    for name in ("network", "admission"):
+        places |= {scope for _, scope in results[name].touched if scope != CLUSTER_SCOPE}
+    return Gone(frozenset(places | ({OUTSIDE} if results["network"].touched else set())), frozenset(nodes))
+
+
+def kept[T](known: Mapping[str, dict[str, T]], lost: Gone) -> dict[str, dict[str, T]]:
+    """What is known of places that stay: the same dicts, so that what either graph finds out serves both."""
+    if lost.places is None:
+        return {}
+    mine: dict[str, set[str]] = {}
+    for node in lost.nodes:
+        mine.setdefault(place_of(node), set()).add(node)
+    return {
+        place: {node: its for node, its in nodes.items() if node not in mine[place]} if place in mine else nodes
+        for place, nodes in known.items() if place not in lost.places
+    }  # fmt: skip
+
+
+def nodes_of(known: Mapping[str, Collection[str]], lost: Gone) -> Iterable[str]:
+    """The nodes whose edges may be others, of those that are known; not to be asked where all may."""
+    for place in lost.places or ():
+        yield from known.get(place, ())
+    yield from lost.nodes

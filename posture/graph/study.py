@@ -1,0 +1,88 @@
+"""What a live graph and its baselines reach, kept with the live graph so that an update of it costs what it changes.
+
+Three states are held against each other: the live graph (`now`), what of it was agreed to (`kept`), and each baseline
+(`before`). The first is made from nothing once, and the others are updates of it, as it is itself after a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .agreement import Agreement
+from .evaluate import Graph
+from .nodes import CLUSTER_ADMIN, Edge
+from .paths import Path, held, proof
+from .places import ALL, Gone, nodes_of
+from .reach import Reach
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The result: of whom it matters (`sources`) what he reaches in each state, and the paths that were asked for."""
+
+    agreed: Agreement
+    sources: Collection[str]
+    now: Reach
+    kept: Reach
+    before: tuple[Reach, ...]
+    known: dict[tuple[str, str], Path] = field(default_factory=dict)
+
+    def paths(self, source: str, targets: Collection[str]) -> Iterator[Path]:
+        """The shortest proofs that a source reaches some targets."""
+        missing = [one for one in targets if (source, one) not in self.known]
+        if missing:
+            found = held(self.agreed.live.edges, [source], CLUSTER_ADMIN if missing == [CLUSTER_ADMIN] else "")
+            proofs = (proof(found, source, one) for one in missing)
+            self.known.update({(source, one.target): one for one in proofs if one is not None})
+        yield from (self.known[source, one] for one in targets if (source, one) in self.known)
+
+
+def studied(agreed: Agreement, sources: Collection[str]) -> Study:
+    """The states of a live graph; an update of those of the graph that it was made from, where these are known."""
+    live, key = agreed.live, tuple(map(id, agreed.baselines))
+    old, since = live.studies.get(key, (None, ALL))
+    found = _made(agreed, sources) if old is None else _updated(old, since, agreed, sources)
+    live.studies[key] = found, Gone(frozenset(), frozenset())
+    return found
+
+
+def _made(agreed: Agreement, sources: Collection[str]) -> Study:
+    now = Reach().updated(agreed.live.edges, (), sources, agreed.fresh)
+    fresh = [node for node in now if agreed.fresh(node)]
+    kept = now.updated(_kept(agreed), fresh, sources)
+    before = (
+        now.updated(base.edges, _apart(now, agreed.live, base), sources) for base in agreed.baselines
+    )
+    return Study(agreed, sources, now, kept, tuple(before))
+
+
+def _updated(old: Study, since: Gone, agreed: Agreement, sources: Collection[str]) -> Study:
+    was = old.agreed
+    lost = {*nodes_of(was.live.known, since)}
+    agreed.others.update((node, edges) for node, edges in was.others.items() if node not in lost)
+    changed = lost | {node for node in agreed.others if agreed.fresh(node) != was.fresh(node)}
+    more = [name for name in sources if name not in old.sources]
+    now = old.now.updated(agreed.live.edges, changed, more, agreed.fresh)
+    kept = old.kept.updated(_kept(agreed), changed, more)
+    before = (
+        side.updated(base.edges, (), more) if more else side
+        for side, base in zip(old.before, agreed.baselines, strict=True)
+    )
+    known = {place: path for place, path in old.known.items() if place[0] not in now.touched}
+    return Study(agreed, sources, now, kept, tuple(before), known)
+
+
+def _kept(agreed: Agreement):  # type: ignore[no-untyped-def]
+    def edges(node: str) -> Iterable[Edge]:
+        mine = agreed.live.edges(node)
+        fresh = agreed.fresh(node)
+        return tuple(edge for edge in mine if edge not in fresh) if fresh else mine
+
+    return edges
+
+
+def _apart(now: Reach, live: Graph, base: Graph) -> Iterable[str]:
+    """The nodes that may have other edges in a baseline."""
+    lost = live.apart.get(base, ALL)
+    return now if lost.places is None else nodes_of(live.known, lost)

@@ -1,0 +1,81 @@
+"""posture explain path --cut: as people and programs ask it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.commands.running import posture, write
+from tests.generator.network import deployment
+from tests.generator.objects import Object, account, binding, guarded, role, rule, service_account
+
+PATH = ("explain", "path", "--from", "c")
+CUT = (*PATH, "--source", "serviceaccount:pay/web", "--sink", "secrets/pay", "--cut")
+
+
+def cluster(*subjects: str) -> list[Object]:
+    """A namespace in which some ServiceAccounts read Secrets, and services."""
+    rules = [rule("list", "secrets"), rule("get,list", "services")]
+    bound = binding("read", "Role/read", *(account("pay", name) for name in subjects), namespace="pay")
+    return [guarded("pay"), *(service_account("pay", name) for name in subjects), role("read", *rules, namespace="pay"),
+            bound]  # fmt: skip
+
+
+@pytest.fixture
+def folder(surroundings: Path) -> Path:
+    """A folder with the cluster."""
+    write(surroundings / "c" / "a.json", cluster("web"))
+    return surroundings
+
+
+def test_the_edits_are_yaml_and_the_rest_is_comments(folder: Path) -> None:
+    """Standard output is what `kubectl apply` takes; comments say what it cuts and breaks, and what else does."""
+    lines = posture(*CUT).out.splitlines()
+    assert [line for line in lines if line.startswith("#")] == [
+        "# serviceaccount:pay/web → secrets/pay is cut by 1 object (checked): no fewer will do",
+        "# Take list secrets out of Role pay/read",
+        "# what stops with it:",
+        "#   ServiceAccount pay/web can no longer list secrets in pay",
+        "# or: Delete RoleBinding pay/read",
+    ]
+    (edited,) = yaml.safe_load_all("\n".join(lines))
+    assert (edited["kind"], edited["metadata"]["name"]) == ("Role", "read")
+    assert [each["resources"] for each in edited["rules"]] == [["services"]]
+
+
+def test_what_is_to_be_deleted_is_a_command(surroundings: Path) -> None:
+    """A deletion is no YAML: it is told as the command that does it."""
+    objects = [*cluster("web"), deployment("pay", "app", {"app": "app"}, serviceAccountName="web")]
+    bound = binding("all", "ClusterRole/cluster-admin", account("pay", "web"))
+    write(surroundings / "c" / "a.json", [one for one in objects if one["kind"] != "RoleBinding"] + [bound])
+    out = posture(*PATH, "--source", "pay/app", "--sink", "cluster-admin", "--cut").out
+    assert "# delete: kubectl delete clusterrolebindings.rbac.authorization.k8s.io all" in out.splitlines()
+
+
+def test_programs_get_all_of_it(folder: Path) -> None:
+    """Each fix with its edits and what it breaks, how few objects may do, and whether all were tried."""
+    found = posture(*CUT, "-o", "json").json["cut"]
+    assert [fix["text"] for fix in found.pop("fixes")] == ["Take list secrets out of Role pay/read",
+                                                           "Delete RoleBinding pay/read"]  # fmt: skip
+    assert found == {"source": "serviceaccount:pay/web", "sink": "secrets/pay", "open": True, "atLeast": 1,
+                     "exact": True, "complete": True, "reason": ""}  # fmt: skip
+
+
+def test_where_there_is_no_path_there_is_nothing_to_cut(folder: Path) -> None:
+    """It says so, and ends well."""
+    out = posture(*PATH, "--source", "serviceaccount:pay/web", "--sink", "node", "--cut").out
+    assert "there is nothing to cut" in " ".join(out.replace("#", "").split())
+
+
+@pytest.mark.parametrize("args", [
+    ("--sink", "node"),
+    ("--source", "outside"),
+    ("--source", "outside", "--sink", "node", "-o", "dot"),
+    ("--all",),
+    ("--blast", "outside"),
+])  # fmt: skip
+def test_it_needs_both_ends(folder: Path, args: tuple[str, ...]) -> None:
+    """Without a source and a target, or as a picture, it is an error of use."""
+    assert "--cut needs --source and --sink" in posture(*PATH, *args, "--cut", code=2).err

@@ -1,0 +1,220 @@
+"""The cut: which objects to edit so that nobody reaches a target any more, and what that breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from posture.config import Config
+from posture.graph.cut import Cut, cut
+from posture.graph.nodes import OUTSIDE
+from posture.inputs import Inputs
+from tests.generator.network import deployment, network_policy, pod
+from tests.generator.objects import (
+    Object,
+    account,
+    aggregated,
+    binding,
+    group,
+    guarded,
+    namespace,
+    role,
+    rule,
+    service_account,
+    user,
+)
+
+from .graphs import graph_of
+
+ESCALATIONS = Inputs(Config()).escalations
+ADMIN = role("cluster-admin", rule("*", "*", "*"))
+WEB, JOB = "serviceaccount:pay/web", "serviceaccount:pay/job"
+RUN_PODS = rule("create", "pods")
+SPACE = (namespace("pay"), service_account("pay", "web"), service_account("pay", "job"))
+BOTH = (account("pay", "web"), account("pay", "job"))
+STRONG = (ADMIN, binding("strong", "ClusterRole/cluster-admin", account("pay", "job")))
+"""Another account of the namespace is cluster-admin: who runs a pod there becomes it."""
+SAFE = (guarded("pay"), service_account("pay", "web"), service_account("pay", "job"))
+METADATA_OPEN = network_policy("pay", "open", podSelector={}, policyTypes=["Egress"], egress=[
+    {"to": [{"ipBlock": {"cidr": "169.254.0.0/16"}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]}])  # fmt: skip
+
+
+def granted(name: str, *rules: Object, to: Sequence[Object] = (account("pay", "web"),)) -> list[Object]:
+    """A Role in pay and its binding, both of one name."""
+    return [role(name, *rules, namespace="pay"), binding(name, f"Role/{name}", *to, namespace="pay")]
+
+
+def service(name: str, how: str, **spec: Any) -> Object:
+    """A Service in front of the workload `web`."""
+    spec = {"type": how, "selector": {"app": "web"}, "clusterIP": "10.0.0.9", "ports": [{"port": 80}], **spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "pay"}, "spec": spec}
+
+
+def ingress(name: str) -> Object:
+    """An Ingress that leads to the Service `web`."""
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    spec = {"rules": [{"host": "a.example", "http": {"paths": paths}}]}
+    made = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name, "namespace": "pay"}}
+    return made | {"spec": spec}
+
+
+RUNNING = deployment("pay", "web", {"app": "web"}, serviceAccountName="web")
+NO_TOKEN = ("new pods of Deployment pay/web get no token of ServiceAccount pay/web, and may ask the API server "
+            "for nothing")  # fmt: skip
+WORKLOAD = "workload:pay/web[Deployment]"
+
+
+def asked(objects: Sequence[Object], sink: str, *sources: str, budget: int = 300) -> Cut:
+    """The cut in a cluster that has these objects; from the ServiceAccount pay/web where nobody else is named."""
+    return cut(graph_of(objects, ESCALATIONS), sources or (WEB,), sink, budget)
+
+
+def texts(found: Cut) -> list[str]:
+    """What is proposed, the best first."""
+    return [fix.text for fix in found.fixes]
+
+
+class TestWhatIsEdited:
+    """The first proposal edits the fewest objects and breaks the least."""
+
+    @pytest.mark.parametrize(("objects", "sink", "sources", "expected"), [
+        pytest.param([*SPACE, *granted("run", RUN_PODS)], "node", (), "Delete RoleBinding pay/run", id="binding"),
+        pytest.param([*SPACE, *granted("run", RUN_PODS, rule("get", "services"), rule("get", "endpoints"))], "node", (),
+                     "Take create pods out of Role pay/run", id="role-that-does-more"),
+        pytest.param([*SPACE, *granted("run", RUN_PODS, to=BOTH)], "node", (),
+                     "Take ServiceAccount pay/web out of RoleBinding pay/run", id="one-of-several"),
+        pytest.param([*SAFE, *granted("read", rule("list", "secrets"), to=BOTH)],
+                     "secrets/pay", (WEB, JOB), "Delete RoleBinding pay/read", id="all-of-several"),
+        pytest.param([*SAFE, *granted("run", RUN_PODS), *STRONG], "cluster-admin", (), "Delete RoleBinding pay/run",
+                     id="less-is-lost-at-the-start"),
+        pytest.param([*SAFE, *granted("one", RUN_PODS), *granted("two", RUN_PODS), *STRONG], "cluster-admin", (),
+                     "Delete ClusterRoleBinding strong", id="one-object-though-more-is-lost"),
+        pytest.param([*SPACE, *granted("one", RUN_PODS), *granted("two", RUN_PODS)], "node", (),
+                     "Enforce Pod Security baseline in pay: nothing runs there", id="level-for-two-grants"),
+        pytest.param([*SPACE, *granted("one", RUN_PODS), *granted("two", RUN_PODS), *STRONG], "node", (),
+                     "Delete RoleBinding pay/one and delete RoleBinding pay/two", id="two-grants"),
+        pytest.param([*SPACE, ADMIN, binding("all", "ClusterRole/cluster-admin", account("pay", "web"))], "secrets", (),
+                     "Delete ClusterRoleBinding all", id="shipped-roles-stay"),
+        pytest.param([*SPACE, role("part", rule("list", "secrets"), rule("get", "nodes"), labels={"add": "yes"}),
+                      aggregated("whole", {"add": "yes"}, rules=[rule("list", "secrets"), rule("get", "nodes")]),
+                      binding("whole", "ClusterRole/whole", account("pay", "web"))], "secrets", (),
+                     "Take list secrets out of ClusterRole part", id="what-a-role-is-made-of"),
+        pytest.param([*SAFE, *granted("run", rule("create,patch", "pods", names=["x"]), rule("get", "events")),
+                      *STRONG], "cluster-admin", (), "Take create pods named x out of Role pay/run", id="named"),
+        pytest.param([*SAFE, METADATA_OPEN, RUNNING], "cloud/node", (WORKLOAD,),
+                     "Take 169.254.169.254/32 out of NetworkPolicy pay/open", id="policy-without-an-address"),
+        pytest.param([*SAFE, service("web", "NodePort"), RUNNING, ADMIN,
+                      binding("web", "ClusterRole/cluster-admin", account("pay", "web"))],
+                     "cluster-admin", (OUTSIDE,), "Delete ClusterRoleBinding web", id="outside"),
+    ])  # fmt: skip
+    def test_first(self, objects: list[Object], sink: str, sources: tuple[str, ...], expected: str) -> None:
+        """One edit for one reason each; every cut is exact."""
+        found = asked(objects, sink, *sources)
+        assert texts(found)[:1] == [expected]
+        assert found.exact
+        assert not found.spent
+
+    def test_a_new_policy_keeps_pods_from_metadata(self) -> None:
+        """Where nothing isolates pods, a policy is added that lets out everything but to the metadata service."""
+        found = asked([*SAFE, RUNNING], "cloud/node", WORKLOAD)
+        edit = found.fixes[0].edits[0]
+        assert edit.key.resource == "networkpolicies.networking.k8s.io"
+        assert edit.new is not None
+        (allowed,) = edit.new["spec"]["egress"]
+        assert {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]}} in allowed["to"]
+        assert found.fixes[0].breaks == ("pay/web can no longer reach 169.254.169.254/32 on every port",)
+
+    def test_no_edit_that_opens_something_is_proposed(self) -> None:
+        """A policy for all pods of a namespace would let those out that another keeps in: only the others get it."""
+        closed = network_policy("pay", "closed", podSelector={"matchLabels": {"app": "db"}}, policyTypes=["Egress"])
+        found = asked([*SAFE, RUNNING, deployment("pay", "db", {"app": "db"}), closed], "cloud/node", WORKLOAD)
+        selectors = [edit.new["spec"]["podSelector"] for fix in found.fixes for edit in fix.edits if edit.new]
+        assert selectors == [{"matchLabels": {"app": "web"}}]
+
+    def test_last_resorts_come_last(self) -> None:
+        """Doors are closed and tokens taken only where nothing else is as small, and whom that stops is said."""
+        two = [*granted("one", RUN_PODS), *granted("two", RUN_PODS)]
+        strong = [*STRONG, binding("also", "ClusterRole/cluster-admin", account("pay", "job"))]
+        found = asked([*SAFE, service("web", "LoadBalancer"), RUNNING, *two, *strong], "cluster-admin", OUTSIDE)
+        assert {fix.text: fix.breaks for fix in found.fixes} == {
+            "Make Service pay/web a ClusterIP": ("Deployment pay/web is no longer reached from outside",),
+            "Mount no token of ServiceAccount pay/web": (NO_TOKEN,),
+        }
+
+    def test_every_door_has_to_be_closed(self) -> None:
+        """A Service that is a door itself and leads on from an Ingress is closed by no single edit of these."""
+        found = asked([*SAFE, service("web", "LoadBalancer"), ingress("web"), RUNNING], WORKLOAD, OUTSIDE)
+        assert texts(found) == ["Delete Ingress pay/web and make Service pay/web a ClusterIP"]
+
+    def test_a_pod_that_runs_gets_no_token_either(self) -> None:
+        """The token volume that the API server put into a pod goes when the pod is made anew."""
+        volume = {"name": "kube-api-access-x", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+        running = pod("pay", "web", {"app": "web"}, serviceAccountName="web", volumes=[volume])
+        found = asked([*SAFE, running], WEB, "workload:pay/web[Pod]")
+        assert texts(found) == ["Mount no token of ServiceAccount pay/web"]
+
+    @pytest.mark.parametrize("spec", [
+        {"automountServiceAccountToken": True},
+        {"volumes": [{"name": "own", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]},
+    ], ids=["asks", "own volume"])  # fmt: skip
+    def test_a_pod_that_asks_for_a_token_keeps_it(self, spec: Mapping[str, Any]) -> None:
+        """What a pod says wins over its ServiceAccount: then there is no cut, and it says so."""
+        running = pod("pay", "web", {"app": "web"}, serviceAccountName="web", **spec)
+        found = asked([*SAFE, running], WEB, "workload:pay/web[Pod]")
+        assert (found.fixes, found.reason) == ((), "nothing that posture knows how to edit closes it")
+
+
+class TestHowManyItTakes:
+    """The lower bound, and whether it is reached."""
+
+    @pytest.mark.parametrize("number", [1, 2, 3, 4, 6])
+    def test_grants_that_stand_for_each_other(self, number: int) -> None:
+        """Each has to go; from four on a greedy search finds them, and disjoint proofs show that no fewer do."""
+        objects = [one for each in range(number) for one in granted(f"g{each}", rule("list", "secrets"))]
+        found = asked([*SAFE, *objects], "secrets/pay")
+        assert [len(fix.edits) for fix in found.fixes][:1] == [number]
+        assert (found.bound, found.exact) == (number, True)
+
+    def test_of_many_sources_what_they_share_is_cut(self) -> None:
+        """Users with grants of their own reach the target by one account: its binding is the only object to edit."""
+        users = [one for each in range(6) for one in granted(f"g{each}", RUN_PODS, to=[user(f"u{each}")])]
+        found = asked([*SAFE, *users, *STRONG], "cluster-admin", *(f"user:u{each}" for each in range(6)))
+        assert texts(found) == ["Delete ClusterRoleBinding strong"]
+        assert len(found.open) == 6
+
+    def test_with_no_evaluations_left_it_says_so(self) -> None:
+        """What was not tried is not called impossible: the bound is that of disjoint proofs."""
+        objects = [one for each in range(3) for one in granted(f"g{each}", rule("list", "secrets"))]
+        found = asked([*SAFE, *objects], "secrets/pay", budget=2)
+        assert found.spent
+        assert found.bound == 3
+        assert found.tried <= 4
+
+    def test_nothing_is_cut_where_there_is_no_path(self) -> None:
+        """Nothing is open and nothing is proposed."""
+        found = asked([*SAFE, *granted("read", rule("get", "pods"))], "secrets/pay")
+        assert found == Cut("secrets/pay", ())
+
+    @pytest.mark.parametrize(("source", "objects", "sink"), [
+        ("group:system:masters", (), "cluster-admin"),
+        ("workload:pay/root[Pod]", (pod("pay", "root", volumes=[{"name": "h", "hostPath": {"path": "/"}}],
+                                        serviceAccountName="web"),), "node"),
+    ], ids=["masters", "host-files"])  # fmt: skip
+    def test_what_nothing_closes_has_a_reason(self, source: str, objects: Sequence[Object], sink: str) -> None:
+        """The group that bypasses the API server's checks, and a pod that has its node: no edit takes that away."""
+        found = asked([*SAFE, *objects], sink, source)
+        assert found.open
+        assert not found.fixes
+        assert found.reason
+
+    def test_who_reaches_cluster_admin_reaches_any_target(self) -> None:
+        """A cut to one target closes the way to cluster-admin too, and to all Secrets where it is about some."""
+        objects = [*SAFE, ADMIN, binding("all", "ClusterRole/cluster-admin", account("pay", "web")),
+                   role("reader", rule("list", "secrets")),
+                   binding("read", "ClusterRole/reader", account("pay", "web")),
+                   binding("devs", "ClusterRole/reader", group("devs"))]  # fmt: skip
+        found = asked(objects, "secrets/pay")
+        assert [sorted(edit.key.name for edit in fix.edits) for fix in found.fixes][:1] == [["all", "read"]]

@@ -1,0 +1,76 @@
+"""The graph says what a naive reading of the catalogue says, one namespace, identity and name at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+
+from posture.graph.compare import sources
+from posture.graph.paths import held, targets
+from posture.graph.reach import Reach, explored
+from tests.conftest import FIGURE
+from tests.generator.objects import Object
+from tests.graph.clusters import Size, clusters, evaluated, files, random_cluster
+from tests.oracles.graph import World
+
+MANY = 3000
+MINORS = (None, 34)
+"""The versions for which escalations are tried: the newest, and one for which others hold."""
+
+
+def agree(objects: Sequence[Object], minor: int | None = None) -> Counter[str]:
+    """Hold the search from each source, the search from all at once and the oracle against each other.
+
+    Returns how often each target was reached.
+    """
+    graph = evaluated(objects, minor)
+    world = World(objects, files(), minor)
+    everybody = sources(graph)
+    reach = Reach(explored(graph.edges, everybody))
+    found: Counter[str] = Counter()
+    for source in everybody:
+        expected = world.reached(source)
+        assert targets(held(graph.edges, [source])) == expected, source
+        assert reach.targets(source) == expected, source
+        found.update(target.partition("/")[0] for target in expected)
+    return found
+
+
+@settings(max_examples=220, deadline=None)
+@given(clusters)
+def test_every_source_reaches_what_the_oracle_says(objects: list[Object]) -> None:
+    """The search from a source, that of all sources at once, and the oracle name the same targets."""
+    agree(objects)
+
+
+@settings(max_examples=30, deadline=None)
+@given(clusters)
+def test_another_version_of_kubernetes_has_other_escalations(objects: list[Object]) -> None:
+    """The same for a server for which some escalations do not hold yet, or hold still."""
+    agree(objects, 34)
+
+
+def test_the_clusters_reach_every_kind_of_target() -> None:
+    """What is drawn is worth asking: most kinds of targets are reached, and many sources reach none."""
+    found: Counter[str] = Counter()
+    for seed in range(30):
+        found += agree(random_cluster(Random(seed), Size()))
+    assert set(found) >= {"cluster-admin", "node", "secrets", "namespace-admin", "cloud", "engine"}
+
+
+@pytest.mark.prove
+def test_many_clusters_agree_with_the_oracle(record_property: Callable[[str, object], None]) -> None:
+    """The same, over many more."""
+    seed = int(os.environ.get("POSTURE_SEED") or Random().randrange(2**32))
+    random = Random(seed)
+    found: Counter[str] = Counter()
+    for number in range(MANY):
+        size = Size(random.randint(2, 4), random.randint(1, 9), random.randint(0, 4), random.randint(0, 4))
+        found += agree(random_cluster(random, size), MINORS[number % 5 == 0])
+    text = f"graph: {found.total():,} targets reached in {MANY:,} clusters, as a naive reading of the catalogue says"
+    record_property(FIGURE, f"{text} (POSTURE_SEED={seed})")
