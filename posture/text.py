@@ -110,6 +110,6 @@ def flowed(parts: list[str], width: int, between: str = "   ", indent: str = "")
         if cells(longer) <= width:
             lines[-1] = longer
         else:
-            lines[-1] += between.rstrip()
+            lines[-1] = (lines[-1] + between.rstrip()).rstrip()
             lines.append(indent + part)
     return lines

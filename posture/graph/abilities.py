@@ -145,6 +145,7 @@ def of_subject(access: Access, conditions: Conditions, subject: str) -> Iterator
     groups = subjects.implied(subject)
     wide = _near(access, conditions, subject, CLUSTER_SCOPE)
     own_scopes = sorted(access.inside.get(subject) or ())
+    told: set[tuple[tuple[str, int], Names]] = set()
     more = {scope for name in groups for scope in access.inside.get(name) or ()} if wide else set()
     for scope in dict.fromkeys((CLUSTER_SCOPE, *own_scopes, *sorted(more))):
         own = wide if scope == CLUSTER_SCOPE else wide + _near(access, conditions, subject, scope)
@@ -153,8 +154,11 @@ def of_subject(access: Access, conditions: Conditions, subject: str) -> Iterator
         where = (CLUSTER_SCOPE,) if scope == CLUSTER_SCOPE else (CLUSTER_SCOPE, scope)
         theirs = [one for name in groups for place in where for one in _near(access, conditions, name, place)]
         for ability in conditions.met([*own, *theirs], own, subject, scope):
-            # What is held cluster-wide is met cluster-wide, and told there.
-            if scope == CLUSTER_SCOPE or not all(_everywhere(need) for need in ability.needs):
+            # What is held cluster-wide is met cluster-wide, and told there; by other names it may be met here.
+            what = ability[:2], ability.names
+            if scope == CLUSTER_SCOPE:
+                told.add(what)
+            if scope == CLUSTER_SCOPE or what not in told or not all(_everywhere(need) for need in ability.needs):
                 yield ability
 
 

@@ -36,7 +36,7 @@ class Agreement:
         if not self._may_differ(node):
             return _NONE
         if node not in self.others:
-            self.others[node] = tuple(edge for edge in self.live.edges(node) if not self._is_old(edge))
+            self.others[node] = self._others(node)
         return frozenset(edge for edge in self.others[node] if not self._is_given(edge))
 
     def _may_differ(self, node: str) -> bool:
@@ -48,16 +48,16 @@ class Agreement:
     def _apart(self) -> Collection[tuple[frozenset[str] | None, frozenset[str]]]:
         return [self.live.apart.get(base, ALL) for base in self.baselines]
 
+    def _others(self, node: str) -> tuple[Edge, ...]:
+        mine, theirs = self.live.edges(node), [base.edges(node) for base in self.baselines]
+        if mine in theirs:
+            return ()
+        steps = {edge.step for edges in theirs for edge in edges}
+        return tuple(edge for edge in mine if edge.step not in steps)
+
     def __call__(self, edge: Edge) -> bool:
         """Whether an edge was."""
-        return self._is_old(edge) or self._is_given(edge)
-
-    def _is_old(self, edge: Edge) -> bool:
-        node = edge.tail[0]
-        return any(
-            base.edges(node) is self.live.edges(node) or any(one.step == edge.step for one in base.edges(node))
-            for base in self.baselines
-        )
+        return edge not in self.fresh(edge.tail[0])
 
     def _is_given(self, edge: Edge) -> bool:
         return all(any(self._agreed(fact, edge) for fact in need) for need in edge.needs)

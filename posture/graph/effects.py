@@ -138,7 +138,8 @@ class Effects:
             for place in self.of.namespaces if namespace == CLUSTER_SCOPE else (namespace,):
                 there = self.of.accounts.get(place, ())
                 if kind == "absent":
-                    found = [name] if name not in there else []
+                    valid = subjects.of_user(f"system:serviceaccount:{place}:{name}").startswith(ACCOUNT)
+                    found = [name] if valid and name not in there else []
                 else:  # a name that rules are limited to is no pattern
                     found = [one for one in there if (one == name if limit else fnmatchcase(one, name))]
                 yield from (f"{ACCOUNT}{place}/{one}" for one in found)

@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 from posture import admission, network, rbac
 from posture.model import CLUSTER_SCOPE, Changed, Snapshot, Through, Version
 from posture.rbac import subjects
-from posture.rbac.evaluate import SERVICE_ACCOUNTS, grant_of, scopes, usable
-from posture.rbac.rules import parse
+from posture.rbac.evaluate import SERVICE_ACCOUNTS, Where, grant_of, scopes, usable
+from posture.rbac.rules import ALL, Rule, parse
 
 from . import crossing, effects
 from .abilities import Ability, Conditions, Grant, bearers, matters, of_role, of_subject
@@ -113,6 +113,17 @@ class Graph:
 
     def edges(self, node: str) -> tuple[Edge, ...]:
         """The edges that a node takes part in as (part of) their tail."""
+        found = self._asked.get(node)
+        if found is None:
+            found = self._asked[node] = self._kept_at(node)
+        return found
+
+    @cached_property
+    def _asked(self) -> dict[str, tuple[Edge, ...]]:
+        return {}
+
+    def _kept_at(self, node: str) -> tuple[Edge, ...]:
+        """The same, kept where graphs that differ elsewhere find it."""
         wide = self.catalogue.wide
         name = "" if node.startswith(CAN) and _named(node)[0].partition("#")[0] in wide else place_of(node)
         place = self.known.get(name)
@@ -281,25 +292,33 @@ class Graph:
                 yield Edge((node,), head, escalation.id, more + needs)
 
     @cached_property
-    def rewritable(self) -> Mapping[str, frozenset[str]]:
-        """The roles that somebody may give any rule (nodes; `*` is every name), by who may."""
-        found: dict[str, set[str]] = {}
+    def rewritable(self) -> frozenset[str]:
+        """The roles that somebody may give any rule (nodes; `*` is every name)."""
+        found: set[str] = set()
         live, conditions = self.results["rbac"], self.catalogue.rewriting
-        for ability in chain.from_iterable(of_subject(live, conditions, one) for one in bearers(live, conditions)):
+        theirs = chain.from_iterable(of_subject(live, conditions, one) for one in bearers(live, conditions))
+        for ability in chain(theirs, self._rewriting_roles()):
             escalation = self.catalogue.all[ability.escalation]
             for edge in self._of_met(ability.subject, ability):
                 _, scope, names = _named(edge.head)
-                for head in effects.Effects(self.of).heads(escalation.effect, scope, names):
-                    found.setdefault(ability.subject, set()).add(head)
-        return {subject: frozenset(heads) for subject, heads in found.items()}
+                found.update(effects.Effects(self.of).heads(escalation.effect, scope, names))
+        return frozenset(found)
 
-    @cached_property
-    def _rewritable_roles(self) -> frozenset[str]:
-        return frozenset().union(*self.rewritable.values())
+    def _rewriting_roles(self) -> Iterator[Ability]:
+        """What roles meet by which other roles are rewritten, for who may grant them to himself; who holds everything
+        needs no other.
+        """
+        live, conditions = self.results["rbac"], self.catalogue.rewriting
+        everything = Rule(ALL, ALL, ALL, None)
+        for through, held in live.roles.items():
+            if everything not in held.resources and conditions.near(held, None):
+                inside = (through.namespace,) if through.kind == "Role" else (CLUSTER_SCOPE, *self.of.namespaces)
+                for scope in inside:
+                    yield from of_role(live, conditions, through, scope, str(through))
 
     def _of_rewritten(self, subject: str) -> Iterator[Edge]:
         """What a subject gets when a role that it is granted is given other rules."""
-        roles = self._rewritable_roles
+        roles = self.rewritable
         live = self.results["rbac"]
         for scope in (CLUSTER_SCOPE, *sorted(live.inside.get(subject) or ())) if roles else ():
             for through in live.own((subject, scope)):
@@ -314,15 +333,31 @@ class Graph:
 
     def _of_rewrite(self, node: str) -> Iterator[Edge]:
         """What a role that may be given any rule gives to those who are granted it."""
+        for through in self._by_rewrite.get(node, ()):
+            yield from (self._rewriting(node, where, through) for where in self.granted(through))
+
+    @cached_property
+    def _by_rewrite(self) -> Mapping[str, list[Through]]:
+        found: dict[str, list[Through]] = {}
+        for through in self.results["rbac"].bound:
+            for node in effects.rewrites(through):
+                found.setdefault(node, []).append(through)
+        return found
+
+    def granted(self, through: Through) -> Iterator[Where]:
+        """To whom a role is granted, and where."""
         live = self.results["rbac"]
-        for through, bindings in live.bound.items():
-            if node not in effects.rewrites(through):
-                continue
-            for key in bindings:
-                content = live.snapshot.get(key)
-                grant = grant_of(key, content) if content is not None else None
-                for subject in grant.subjects if grant else ():
-                    yield self._rewriting(node, (subject, grant.scope), through)  # type: ignore[union-attr]
+        for key in live.bound.get(through) or ():
+            content = live.snapshot.get(key)
+            grant = grant_of(key, content) if content is not None else None
+            yield from ((subject, grant.scope) for subject in (grant.subjects if grant else ()))  # type: ignore[union-attr]
+
+    def matters(self, where: Where) -> bool:
+        """Whether anything may follow from what is granted somewhere."""
+        live = self.results["rbac"]
+        return matters(live, self.catalogue.conditions, where) or any(
+            not self.rewritable.isdisjoint(effects.rewrites(through)) for through in live.own(where)
+        )
 
     # Sets, roles, workloads -----------------------------------------------------------------------------------------
 
@@ -415,6 +450,15 @@ def _named(node: str) -> tuple[str, str, dict[str, str]]:
     return name, scope, dict(part.split("=", 1) for part in limit[:-1].split("\0")) if limit else {}
 
 
+def _rewritten(one: Graph, other: Graph) -> Iterator[Where]:
+    """Who is granted roles that may be given any rule in one of two graphs only."""
+    roles = one.rewritable ^ other.rewritable
+    for graph in (one, other) if roles else ():
+        for through in graph.results["rbac"].bound:
+            if not roles.isdisjoint(effects.rewrites(through)):
+                yield from graph.granted(through)
+
+
 def assembled(
     results: Mapping[str, Any], escalations: Iterable[Escalation], previous: Graph | None = None,
     changed: Iterable[Changed] = (),
@@ -426,11 +470,9 @@ def assembled(
     if previous is None or previous.catalogue.version != version:
         return Graph(results, Catalogue(previous.catalogue.given if previous else escalations, version))
     found = Graph(results, previous.catalogue)
-    if found.rewritable != previous.rewritable or found.of.engines != previous.of.engines:
+    if found.of.engines != previous.of.engines:
         return found
-    conditions = found.catalogue.conditions
-    lost = gone(results, previous.results, changed, lambda access, where: bool(found.rewritable)
-                or matters(access, conditions, where))  # fmt: skip
+    lost = gone(results, changed, (previous, found), _rewritten(previous, found))
     found.known.update(kept(previous.known, lost))
     previous.apart[found] = lost
     found.apart.update({other: since | lost for other, since in previous.apart.items() if other is not found})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from posture.kinds import API_RESOURCES
 from posture.model import CLUSTER_SCOPE, Changed
 from posture.rbac import subjects
-from posture.rbac.evaluate import CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, SERVICE_ACCOUNTS, Access, Where
+from posture.rbac.evaluate import CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, SERVICE_ACCOUNTS, Where
 
 from . import crossing
 from .nodes import ABSENT, ACCOUNT, GROUP, OUTSIDE, REWRITE, ROLE, USER, is_set, namespace_of
@@ -46,10 +46,16 @@ def place_of(node: str) -> str:
     return "" if node.startswith((f"{ROLE}ClusterRole/", REWRITE)) else namespace
 
 
-def gone(results: Mapping[str, Any], before: Mapping[str, Any], changed: Iterable[Changed],
-         matters: Callable[[Access, Where], bool]) -> Gone:  # fmt: skip
-    """What an update of all domains by some objects may change; `before` are their results before it, `matters` says
-    whether anything follows from what is granted somewhere.
+class Sided(Protocol):
+    """A graph, as far as is asked for here."""
+
+    def matters(self, where: Where) -> bool:
+        """Whether anything may follow from what is granted somewhere."""
+
+
+def gone(results: Mapping[str, Any], changed: Iterable[Changed], sides: Iterable[Sided], others: Iterable[Where]) -> Gone:
+    """What an update of all domains by some objects may change; `sides` are the graphs before and after it, `others`
+    where grants mean something else though they are the same.
     """
     places, nodes = {""}, set()
     for key, _, _ in changed:
@@ -61,10 +67,10 @@ def gone(results: Mapping[str, Any], before: Mapping[str, Any], changed: Iterabl
             nodes.add(f"{ABSENT}{key.namespace}/*")
         if key.resource in crossing.DOORS:
             places.add(OUTSIDE)
-    for where in results["rbac"].touched:
+    for where in (*results["rbac"].touched, *others):
         subject, _ = where
         nodes |= {subject, f"{ABSENT}{namespace_of(subject)}/*"}
-        if subject.startswith(f"{GROUP}system:") and any(matters(one["rbac"], where) for one in (results, before)):
+        if subject.startswith(f"{GROUP}system:") and any(one.matters(where) for one in sides):
             if subject in _SHARED:
                 return ALL
             places.add(SUBJECTS + subjects.namespace_of(subject))  # its members have what it has

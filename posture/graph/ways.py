@@ -23,8 +23,18 @@ from posture.network.ports import span
 from posture.network.portset import PortSet, common_ports
 from posture.network.regions import Piece
 from posture.network.units import unit_of
+from posture.rbac.aggregate import contributors
 from posture.rbac.compare import path
-from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS, scopes, usable
+from posture.rbac.evaluate import (
+    CLUSTER_ROLES,
+    ROLES,
+    SERVICE_ACCOUNTS,
+    default_role,
+    key_of,
+    role_of,
+    scopes,
+    usable,
+)
 from posture.rbac.match import Permission, Sets, Tree, part, solve
 from posture.rbac.rules import EMPTY, RuleSet, minus, parse, rule_set, units, units_in
 from posture.rbac.sentences import phrase
@@ -98,6 +108,17 @@ def _of_grant(graph: Graph, edge: Edge, fact: Fact, *, whole: bool) -> Iterator[
                 yield Way(narrowed(changed), changed)
             elif changed:
                 yield Way(text, changed)
+        yield from _of_contributors(graph, fact, used)
+
+
+def _of_contributors(graph: Graph, fact: Fact, used: RuleSet) -> Iterator[Way]:
+    """A shipped role that is made of others stays as it is: one of these that Kubernetes does not ship is narrowed."""
+    live = graph.results["rbac"]
+    for key in contributors(live.snapshot, key_of(fact.through)) if default_role(fact.through) else ():
+        change = _grant(graph, fact._replace(through=role_of(key)), used)
+        for _, changed in () if key.name.startswith("system:") else rbac.edits(live, change):
+            if changed and all(one.key == key for one in changed):
+                yield Way(narrowed(changed), changed)
 
 
 def _grant(graph: Graph, fact: Fact, used: RuleSet) -> Change:
@@ -129,9 +150,22 @@ def _used(graph: Graph, edge: Edge, fact: Fact, *, whole: bool) -> Iterator[Rule
     sets = frozenset((one.held, one.inside) for one in granted(live, fact.subject, _scope(edge, fact)))
     choices = [frozenset(tree.leaves())] if whole else _breaking(tree, mine, sets | {mine})
     for leaves in dict.fromkeys(choices):
-        parts = [part(leaf, *mine) for leaf in leaves]
-        yield rule_set(frozenset(rule for one in parts for rule in one.resources),
-                       frozenset(rule for one in parts for rule in one.urls))  # fmt: skip
+        yield _least(held, [part(leaf, *mine) for leaf in leaves], leaves)
+
+
+def _least(held: RuleSet, parts: Iterable[RuleSet], leaves: Iterable[Permission]) -> RuleSet:
+    """What to take out of a role: the permissions, or the whole rules where they allow more than can be left without
+    them, as a star does.
+    """
+    used = rule_set(frozenset(rule for one in parts for rule in one.resources),
+                    frozenset(rule for one in parts for rule in one.urls))  # fmt: skip
+    left = minus(held, frozenset({used}))
+    alone = [rule_set(frozenset({rule})) for rule in left.resources]
+    alone += [rule_set(frozenset(), frozenset({rule})) for rule in left.urls]
+    more = [one for one in alone if any(part(leaf, one, None) for leaf in leaves)]
+    return rule_set(
+        used.resources.union(*(one.resources for one in more)), used.urls.union(*(one.urls for one in more))
+    )
 
 
 def _scope(edge: Edge, fact: Fact) -> str:
@@ -205,7 +239,10 @@ def _guards(graph: Graph, workload: str, namespace: str) -> Iterator[tuple[str, 
     space = graph.results["network"].spaces[namespace]
     classes = [dict(one.labels) for one in space.classes if one.workload == workload and not one.node]
     labels = dict(set.intersection(*(set(one.items()) for one in classes))) if classes else {}
-    for selector, whose in (({}, f"every pod of {namespace}"), ({"matchLabels": labels}, f"the pods of {name_of(workload)}")):
+    for selector, whose in (
+        ({}, f"every pod of {namespace}"),
+        ({"matchLabels": labels}, f"the pods of {name_of(workload)}"),
+    ):
         mark = hashlib.blake2b(repr((namespace, selector)).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
         key = Key(NETWORK_POLICIES, namespace, f"deny-cloud-metadata-{mark}")
         if graph.snapshot.entry(key) is None and selector != {"matchLabels": {}}:

@@ -333,7 +333,7 @@ def _usable_in(rule: Rule, namespace: str, found: Scopes) -> Iterator[Rule]:
             yield Rule(checked, frozenset(groups), beyond, rule.names)
     for verb, group, resource in _CHECKED_INSIDE:
         named = allows(rule._replace(names=None), verb, group, resource, "", "")
-        if named and verb not in checked:
+        if named and not (verb in checked and any(resource in beyond for beyond in outside)):
             yield Rule(frozenset({verb}), frozenset({group}), frozenset({resource}), rule.names)
     itself = frozenset(r for r in _ITSELF if allows(rule._replace(names=None, verbs=ALL), "", "", *_split(r), ""))
     if itself and rule.verbs - _NO_NAME and (rule.names is None or namespace in rule.names):

@@ -127,7 +127,7 @@ def question(random: Random) -> tuple[Graph, list[str], str]:
 class TestEveryProposal:
     """Whatever is proposed holds when everything is evaluated from nothing."""
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(CLUSTERS)
     def test_closes_all_paths_and_opens_nothing(self, random: Random) -> None:
         """No source that was asked about reaches the target any more, and no domain finds anything loosened."""
@@ -144,7 +144,7 @@ class TestEveryProposal:
                 known = targets(held(graph.edges, [source]))
                 assert CLUSTER_ADMIN in known or {*targets(held(now.edges, [source]))} <= {*known}
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(CLUSTERS)
     def test_is_the_smallest_where_it_is_called_exact(self, random: Random) -> None:
         """Of all the ways at any edge that may be reached, no plan of fewer objects closes the paths."""
@@ -157,7 +157,7 @@ class TestEveryProposal:
         elif found.fixes:
             assert found.bound < len(found.fixes[0].edits)
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(CLUSTERS)
     def test_of_the_bound_is_met_by_no_smaller_plan(self, random: Random) -> None:
         """Where no cut is proposed, or not an exact one, no plan of fewer objects than the bound closes the paths."""

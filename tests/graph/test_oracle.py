@@ -14,7 +14,7 @@ from posture.graph.compare import sources
 from posture.graph.paths import held, targets
 from posture.graph.reach import Reach, explored
 from tests.conftest import FIGURE
-from tests.generator.objects import Object
+from tests.generator.objects import Object, account, binding, group, namespace, role, rule, service_account
 from tests.graph.clusters import Size, clusters, evaluated, files, random_cluster
 from tests.oracles.graph import World
 
@@ -39,6 +39,66 @@ def agree(objects: Sequence[Object], minor: int | None = None) -> Counter[str]:
         assert reach.targets(source) == expected, source
         found.update(target.partition("/")[0] for target in expected)
     return found
+
+
+RBAC = "rbac.authorization.k8s.io"
+X, Y = account("a", "x"), account("a", "y")
+SOURCE = "serviceaccount:a/x"
+
+
+def cluster(*objects: Object) -> list[Object]:
+    """Two namespaces with ServiceAccounts, of which boss is cluster-admin."""
+    return [
+        namespace("kube-system"), namespace("a"), *(service_account("a", name) for name in ("x", "y", "boss")),
+        role("cluster-admin", rule("*", "*", "*")), binding("boss", "ClusterRole/cluster-admin", account("a", "boss")),
+        *objects,
+    ]  # fmt: skip
+
+
+def granted(*rules: Object, where: str = "", who: Object = X) -> tuple[Object, Object]:
+    """A role, and who is bound to it, in a namespace or everywhere."""
+    made = role("r", *rules, namespace=where)
+    return made, binding("r", f"{made['kind']}/r", who, namespace=where)
+
+
+CASES = {
+    "a-name-everywhere-and-any-in-one-namespace": (
+        [*granted(rule("create", "serviceaccounts/token", names=["y"])),
+         *granted(rule("create", "serviceaccounts/token"), where="a")], ["cluster-admin"]),
+    "the-name-that-is-a-star": (granted(rule("create", "serviceaccounts/token", names=["*"]), where="a"), []),
+    "a-name-that-looks-like-a-pattern": (granted(rule("impersonate", "serviceaccounts", names=["bo*"])), []),
+    "a-group-that-looks-like-all-groups": (
+        [binding("all", "ClusterRole/cluster-admin", group("system:serviceaccounts:*")),
+         *granted(rule("impersonate", "serviceaccounts", names=["y"]))], []),
+    "an-account-that-does-not-exist-is-impersonated": (
+        [*granted(rule("impersonate", "serviceaccounts", names=["ghost"])),
+         binding("ghost", "ClusterRole/cluster-admin", account("a", "ghost"))], ["cluster-admin"]),
+    "and-has-no-token": (
+        [*granted(rule("create", "serviceaccounts/token", names=["ghost"])),
+         binding("ghost", "ClusterRole/cluster-admin", account("a", "ghost"))], []),
+    "a-user-that-is-an-account-is-asked-for-as-one": (
+        granted(rule("impersonate", "users", names=["system:serviceaccount:a:boss"])), []),
+    "a-role-that-rewrites-a-role-of-another-account": (
+        [*granted(rule("bind", "clusterroles", RBAC, ["rewriter"]), rule("create", "clusterrolebindings", RBAC),
+                  rule("impersonate", "serviceaccounts", "", ["y"])),
+         role("rewriter", rule("escalate,update", "clusterroles", RBAC, ["weak"])), role("weak"),
+         binding("weak", "ClusterRole/weak", Y)], ["cluster-admin"]),
+    "an-account-with-a-cloud-identity-is-no-role": (
+        [service_account("a", "x", **{"eks.amazonaws.com/role-arn": "arn"}),
+         *granted(rule("escalate,patch", "roles", RBAC))], ["cloud/aws:arn"]),
+    "impersonating-a-node-is-asked-for-everywhere": (
+        granted(rule("impersonate:arbitrary-node", "nodes", "authentication.k8s.io"),
+                rule("impersonate-on:arbitrary-node:get", "secrets"), where="kube-system"), []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("objects", "expected"), CASES.values(), ids=CASES)
+def test_what_is_easily_taken_for_something_else(objects: Sequence[Object], expected: list[str]) -> None:
+    """Names, scopes and identities that look like others: what is reached, by all three."""
+    whole = cluster(*objects)
+
+    agree(whole)
+    assert World(whole, files()).reached(SOURCE) == expected
 
 
 @settings(max_examples=220, deadline=None)

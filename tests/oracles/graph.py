@@ -431,7 +431,8 @@ class World:
             yield f"group:{name}"
         elif kind == "absent":
             there = {*self.accounts}
-            yield from (f"serviceaccount:{space}/{name}" for space in spaces if (space, name) not in there)
+            users = (f"{rbac.ACCOUNT}{space}:{name}" for space in spaces if (space, name) not in there)
+            yield from (one for one in map(rbac.user_called, users) if one.startswith("serviceaccount:"))
 
     def roles(self, word: str, escalation: Object, place: str, names: Names) -> Iterator[str]:
         """The roles that somebody may grant himself, or give any rule, in a place."""
