@@ -382,14 +382,13 @@ PATHS: dict[Place, set[tuple[str, str]]] = {
     JOBS: {(source, "cluster-admin") for source in ("outside", RECEIVER, "group:payments-devs")},
     PROFILER: {(source, "cluster-admin") for source in ("outside", RECEIVER, "group:payments-devs")},
     # A token of any ServiceAccount, Flux's among them.
-    CI: {(source, "cluster-admin") for source in ("serviceaccount:ci/runner", RUNNER.subject)},
+    CI: {(RUNNER.subject, "cluster-admin")},
     # Commands in every container of a node, Flux's among them.
     VENDOR: {("group:vendor-support", "cluster-admin")},
     EXPORTER: {("serviceaccount:payments/exporter", "cloud/aws:arn:aws:iam::111122223333:role/ledger-export")},
     # Every address is the cloud's metadata service too; in reports no policy keeps pods from it.
     INTERNET: {("workload:payments/worker[Deployment]", "cloud/node")},
     REPORTS: {("serviceaccount:reports/default", "cloud/node")},
-    Place("group:reports-devs", "reports", "developer"): {("group:reports-devs", "cloud/node")},
 }
 """Who reaches what, five weeks after the audit, and could not then; of those who do by the same way, the first."""
 

@@ -681,6 +681,7 @@ VISIBLE_ALREADY = {
     "reports.render(built(store, inputs, wanted, everything=everything), form)",  # CSV, Markdown, JSON: see above
     "revision.id", "revision.time", "finding.fingerprint[:12]", "before", "action", "direction", "gap.reason", "empty",
     "bool(scanned)",  # posture's own words and numbers
+    "dot((one.path for one in found), titles)", "dot((one.path for one in found.paths), titles)",  # see its shown
 }  # fmt: skip
 
 

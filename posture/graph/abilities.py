@@ -117,10 +117,13 @@ class Conditions:
         shape = tuple((one.held, one.inside, one.fact in mine) for one in grants)
         if shape not in self._shapes:
             self._shapes[shape] = tuple(self._met_by(shape))
+        facts: dict[tuple[tuple[int, ...], ...], tuple[frozenset[Fact], ...]] = {}
         for number, names, needs in self._shapes[shape]:
             condition = self._all[number]
-            facts = (frozenset(fact for place in need if (fact := grants[place].fact)) for need in needs)
-            found = tuple(need for need in facts if need)
+            if needs not in facts:
+                each = (frozenset(fact for place in need if (fact := grants[place].fact)) for need in needs)
+                facts[needs] = tuple(need for need in each if need)
+            found = facts[needs]
             for place in condition.at(scope):
                 yield Ability(condition.escalation.id, condition.number, subject, place, names, found)
 

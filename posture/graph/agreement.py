@@ -37,7 +37,13 @@ class Agreement:
             return _NONE
         if node not in self.others:
             self.others[node] = self._others(node)
-        return frozenset(edge for edge in self.others[node] if not self._is_given(edge))
+        if node not in self._fresh:
+            self._fresh[node] = frozenset(edge for edge in self.others[node] if not self._is_given(edge))
+        return self._fresh[node]
+
+    @cached_property
+    def _fresh(self) -> dict[str, frozenset[Edge]]:
+        return {}
 
     def _may_differ(self, node: str) -> bool:
         """Whether a node may have other edges than in every baseline."""

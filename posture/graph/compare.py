@@ -33,15 +33,13 @@ def sources(graph: Graph) -> list[str]:
 
 def everybody(graph: Graph) -> set[str]:
     """The same, in no order."""
-    found = {OUTSIDE, ANONYMOUS, ANYBODY, *graph.of.subjects}
-    found |= {f"{ACCOUNT}{namespace}/{name}" for namespace, names in graph.of.accounts.items() for name in names}
-    found |= {name for namespace in graph.of.namespaces for name in graph.runs(namespace)}
     masters = GROUP + subjects.MASTERS
-    return {name for name in found if name != masters and _is_somebody(name)}
-
-
-def _is_somebody(name: str) -> bool:
-    return name == OUTSIDE or (name.startswith((USER, GROUP, ACCOUNT, WORKLOAD)) and not is_set(name))
+    named = {subject for subject, _ in graph.results["rbac"].grants}
+    found = {name for name in named if name.startswith((USER, GROUP, ACCOUNT)) and not is_set(name) and name != masters}
+    found.update((OUTSIDE, ANONYMOUS, ANYBODY))
+    for namespace, names in graph.of.accounts.items():
+        found.update(f"{ACCOUNT}{namespace}/{name}" for name in names)
+    return found.union(*(graph.runs(namespace) for namespace in graph.of.namespaces))
 
 
 def order(source: str) -> tuple[int, str]:
@@ -60,10 +58,16 @@ def compare(
     """
     found = studied(Agreement(tuple(baselines), live, gained, peers or {}), everybody(live))
     classes: dict[tuple[object, ...], list[str]] = {}
-    for name in sorted(filter(found.now.is_marked, found.sources), key=order):
-        known = (tuple(side.targets(name)) for side in (found.kept, *found.before))
+    for name in sorted((name for name in found.sources if _may_gain(found, name)), key=order):
+        known = (side.numbers(name) for side in (found.kept, *found.before))
         classes.setdefault((found.now.value(name), *known), []).append(name)
     return [path for names in classes.values() for path in _new(found, names)]
+
+
+def _may_gain(found: Study, name: str) -> bool:
+    """Whether a source reaches a target that it did not."""
+    now = found.now.numbers(name)
+    return bool(now) and all(not now <= side.numbers(name) for side in (found.kept, *found.before))
 
 
 def _new(found: Study, names: Sequence[str]) -> Iterator[NewPath]:

@@ -130,7 +130,9 @@ class Effects:
         namespace = scope if namespace == "$ns" else namespace
         limit = names.get(name) if name.startswith("$") else None
         name = _filled(name, names)
-        if name == ANY:
+        if text.endswith("$workload"):
+            yield from self._controller(namespace, name)
+        elif name == ANY:
             yield f"{kind}:{namespace}/{ANY}"
         elif kind == "workload":
             yield from self._workload(namespace, name)
@@ -143,6 +145,17 @@ class Effects:
                 else:  # a name that rules are limited to is no pattern
                     found = [one for one in there if (one == name if limit else fnmatchcase(one, name))]
                 yield from (f"{ACCOUNT}{place}/{one}" for one in found)
+
+    def _controller(self, namespace: str, name: str) -> Iterator[str]:
+        """The workloads whose controllers have a name; pods of their own have none."""
+        spaces = self.of.network.spaces
+        for place in spaces if namespace == CLUSTER_SCOPE else (namespace,):
+            there = spaces[place].classes if place in spaces else ()
+            yield from dict.fromkeys(
+                one.workload for one in there
+                if not one.workload.endswith("[Pod]")
+                and (name == ANY or one.workload.startswith(f"workload:{place}/{name}["))
+            )  # fmt: skip
 
     def _workload(self, namespace: str, pod: str) -> Iterator[str]:
         """The workload that a pod belongs to; none for a pod that is not there."""

@@ -70,6 +70,15 @@ class Catalogue:
             (one.id, field): effects.violations(one.where[field])
             for one in self.all.values() for field in ("admits", "admitsUnlabelled") if field in one.where
         }  # fmt: skip
+        self.variables = {
+            one.id: _variables(one.effect) if self.single(one) else frozenset() for one in self.all.values()
+        }
+        """What the names are that each leads to by itself."""
+        self.parts = {
+            one.id: [*(_part(one, number) for number in range(len(one.requests))), *one.uses]
+            for one in self.all.values()
+        }  # fmt: skip
+        """The abilities that make each."""
         self.rewriting = Conditions(one for one in self.all.values() if "rewrite" in one.effect)
         self.wide = frozenset(
             name for one in self.all.values() for name in (one.id, *one.uses)
@@ -97,6 +106,8 @@ class Graph:
     known: dict[str, dict[str, tuple[Edge, ...]]] = field(default_factory=dict)
     studies: dict[Any, tuple[Any, Gone]] = field(default_factory=dict)
     """What was worked out from the edges of this graph, or of one before it, and what has changed since."""
+    ran: dict[str, Mapping[str, crossing.Runs]] = field(default_factory=dict)
+    """The workloads of the namespaces that were asked for."""
     apart: WeakKeyDictionary[Graph, Gone] = field(default_factory=WeakKeyDictionary)
     """In what this graph may differ from others."""
 
@@ -136,6 +147,12 @@ class Graph:
 
     def runs(self, namespace: str) -> Mapping[str, crossing.Runs]:
         """The workloads of a namespace."""
+        found = self.ran.get(namespace)
+        if found is None:
+            found = self.ran[namespace] = self._runs(namespace)
+        return found
+
+    def _runs(self, namespace: str) -> Mapping[str, crossing.Runs]:
         kept: dict[str, Any] = self.snapshot.derived_from("workloads as nodes")
         space = self.results["network"].spaces.get(namespace)
         index = self.snapshot.index.get(SERVICE_ACCOUNTS, {})  # an account says whether its pods get a token
@@ -200,7 +217,9 @@ class Graph:
     def _of_met(self, node: str, ability: Ability) -> Iterator[Edge]:
         """The edges from whoever meets one request of an escalation."""
         escalation = self.catalogue.all[ability.escalation]
-        wanted = _variables(escalation.effect) if self.catalogue.single(escalation) else frozenset()
+        if not self._is_served(escalation):
+            return
+        wanted, tail = self.catalogue.variables[escalation.id], (node,)
         limits = [
             (name, sorted(values - {"*"}))  # a name like any other, that no object has
             for name, values in ability.names if values is not None and name in wanted
@@ -208,7 +227,7 @@ class Graph:
         for values in product(*(values for _, values in limits)):
             names = dict(zip((name for name, _ in limits), values, strict=True))
             for place in self._narrowed(ability, escalation):
-                yield Edge((node,), _request(escalation, ability.request, place, names), HOLDS, ability.needs)
+                yield Edge(tail, _request(escalation, ability.request, place, names), HOLDS, ability.needs)
 
     def _narrowed(self, ability: Ability, escalation: Escalation) -> Iterable[str]:
         """The scopes that an ability is about; a variable $ns is the namespace itself."""
@@ -250,8 +269,11 @@ class Graph:
 
     def _joined(self, escalation: Escalation, scope: str) -> Iterator[Edge]:
         """The edge into a condition that several requests, or other escalations, make together."""
-        parts = [*(_part(escalation, number) for number in range(len(escalation.requests))), *escalation.uses]
-        tail = tuple(sorted({can(part, scope) for part in parts}))
+        if scope != CLUSTER_SCOPE and escalation.id not in self.catalogue.users and (
+            not self._holds_here(escalation, scope) or self._admitted(escalation, scope) is None
+        ):  # fmt: skip
+            return  # nothing follows
+        tail = tuple(sorted({can(part, scope) for part in self.catalogue.parts[escalation.id]}))
         used = [self._admitted(one, scope) for one in map(self.catalogue.all.get, escalation.uses) if one]
         if None in used:
             return
@@ -260,6 +282,11 @@ class Graph:
             yield Edge(tail, can(escalation.id, scope), escalation.id, needs)
         elif self._holds_here(escalation, scope):
             yield from self._effect(tail[0], escalation, scope, {}, needs)
+
+    def _is_served(self, escalation: Escalation) -> bool:
+        """Whether anything can follow: what is used by others counts whether the API serves it or not."""
+        serves = escalation.where.get("serves")
+        return not serves or escalation.id in self.catalogue.users or self.of.serves(serves)
 
     def _holds_here(self, escalation: Escalation, scope: str) -> bool:
         serves = escalation.where.get("serves")
@@ -478,6 +505,7 @@ def assembled(
     found.apart.update({other: since | lost for other, since in previous.apart.items() if other is not found})
     found.apart[previous] = lost
     if lost.places is not None:
+        found.ran.update((place, its) for place, its in previous.ran.items() if place not in lost.places)
         found.studies.update({key: (study, since | lost) for key, (study, since) in previous.studies.items()})
     return found
 

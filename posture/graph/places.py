@@ -53,7 +53,9 @@ class Sided(Protocol):
         """Whether anything may follow from what is granted somewhere."""
 
 
-def gone(results: Mapping[str, Any], changed: Iterable[Changed], sides: Iterable[Sided], others: Iterable[Where]) -> Gone:
+def gone(
+    results: Mapping[str, Any], changed: Iterable[Changed], sides: Iterable[Sided], others: Iterable[Where]
+) -> Gone:
     """What an update of all domains by some objects may change; `sides` are the graphs before and after it, `others`
     where grants mean something else though they are the same.
     """

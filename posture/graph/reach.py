@@ -13,7 +13,6 @@ update from nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from .nodes import CLUSTER_ADMIN, Edge, is_target
 from .paths import Edges
@@ -23,14 +22,6 @@ type Value = frozenset[int]
 type Marks = Callable[[str], Collection[Edge]]
 """The edges of a node that are to be remembered."""
 _NOTHING: Value = frozenset()
-
-
-class _And(NamedTuple):
-    """An edge with several tail nodes: their numbers, the head, and the edge's own mark, if it has one."""
-
-    parts: Value
-    head: str
-    mark: Value
 
 
 def explored(edges: Edges, sources: Iterable[str]) -> dict[str, tuple[Edge, ...]]:
@@ -52,6 +43,11 @@ def _behind(edges: Iterable[Edge], known: Collection[str]) -> Iterator[str]:
             yield edge.head
 
 
+def _heads(edges: Iterable[Edge]) -> set[str]:
+    """What follows from a node alone."""
+    return {edge.head for edge in edges if len(edge.tail) == 1}
+
+
 def _joined(edges: Iterable[Edge]) -> Iterator[str]:
     """The nodes that take part in AND nodes."""
     return (node for edge in edges if len(edge.tail) > 1 for node in edge.tail)
@@ -70,12 +66,13 @@ def _is_admin(edge: Edge, edges: Edges, known: dict[str, bool]) -> bool:
 
 
 class _Family:
-    """What a Reach and its updates share: numbers, and who may lead where (of any of them, so perhaps more)."""
+    """What a Reach and its updates share: numbers, and what leads to a node by itself, in any of them."""
 
     def __init__(self) -> None:
         self.names: list[str | Edge] = []
         self.numbers: dict[str | Edge, int] = {}
         self.marked: set[int] = set()
+        self.targets: set[int] = set()
         self.before: dict[str, list[str]] = {}
         self.admin = self.number(CLUSTER_ADMIN)
 
@@ -86,6 +83,8 @@ class _Family:
             self.names.append(name)
             if isinstance(name, Edge):
                 self.marked.add(found)
+            elif is_target(name):
+                self.targets.add(found)
         return found
 
 
@@ -97,7 +96,7 @@ class Reach:
         self._nodes: dict[str, tuple[Edge, ...]] = {}
         self._marks: dict[str, frozenset[Edge]] = {}
         self._plain: dict[str, Value] = {}
-        self._ands: dict[int, list[_And]] = {}
+        self._ands: dict[int, tuple[Edge, ...]] = {}
         self._closed: dict[Value, Value] = {}
         self.touched: Collection[str] = ()
         """The nodes that the last update looked at again."""
@@ -115,7 +114,7 @@ class Reach:
         found = Reach()
         found._family = self._family
         found._nodes, found._marks = dict(self._nodes), dict(self._marks)
-        found._plain, found._ands = dict(self._plain), dict(self._ands)
+        found._plain, found._ands, found._closed = dict(self._plain), dict(self._ands), self._closed
         found._settle(edges, [node for node in changed if node in self._nodes], sources, marks)
         return found
 
@@ -128,12 +127,19 @@ class Reach:
 
     def targets(self, node: str) -> list[str]:
         """The targets that a node reaches, sorted; who reaches cluster-admin reaches all, and it stands for them."""
-        found = sorted(name for name in self._of(node) if isinstance(name, str) and is_target(name))
-        return [CLUSTER_ADMIN] if CLUSTER_ADMIN in found else found
+        numbers = self.numbers(node)
+        if self._family.admin in numbers:
+            return [CLUSTER_ADMIN]
+        return sorted(str(self._family.names[number]) for number in numbers)
+
+    def numbers(self, node: str) -> Value:
+        """The targets that a node reaches as numbers, the same ones in all updates."""
+        return self.value(node) & self._family.targets
 
     def marks(self, node: str) -> list[Edge]:
         """The marked edges on the way of a node."""
-        return sorted(name for name in self._of(node) if isinstance(name, Edge))
+        names = (self._family.names[number] for number in self.value(node) & self._family.marked)
+        return sorted(name for name in names if isinstance(name, Edge))
 
     def is_marked(self, node: str) -> bool:
         """Whether there are any."""
@@ -148,9 +154,20 @@ class Reach:
             self._closed[plain] = self._close(plain)
         return self._closed[plain]
 
-    def _of(self, node: str) -> Iterable[str | Edge]:
-        names = self._family.names
-        return (names[number] for number in self.value(node))
+    def towards(self, target: str, *, alone: bool) -> Callable[[str], bool]:
+        """Whether a node may be on a way to a target: by itself or, unless it is to be `alone`, with others."""
+        numbers, plain = self._family.numbers, self._plain
+        joined = (one for its in self._ands.values() for edge in its for one in edge.tail)
+        wanted = {numbers.get(target), *(() if alone else map(numbers.__getitem__, joined))}
+        return lambda node: not wanted.isdisjoint(plain.get(node, _NOTHING))
+
+    def reaches_alone(self, node: str, target: str) -> bool:
+        """Whether a node reaches a target without any AND node."""
+        return self._family.numbers.get(target) in self._plain.get(node, _NOTHING)
+
+    def is_alone(self, node: str) -> bool:
+        """Whether a node reaches what it reaches without any AND node, and the last update did not look at it again."""
+        return node not in self.touched and self.value(node) is self._plain.get(node, _NOTHING)
 
     # Made, from nothing or from what was known before --------------------------------------------------------------
 
@@ -158,6 +175,8 @@ class Reach:
         again = self._explore(edges, changed, sources, marks)
         above = self._above(again)
         self.touched = self._nodes if len(above) == len(self._nodes) else above
+        if any(one.head in above for its in self._ands.values() for one in its):
+            self._closed = {plain: value for plain, value in self._closed.items() if value is plain}
         for node in above:
             self._plain.pop(node, None)
         for members in components(above, lambda node: self._below(node, above)):
@@ -202,25 +221,29 @@ class Reach:
         if marked:
             self._marks[node] = marked
         before = self._family.before
-        for head in {edge.head for edge in mine}.difference(edge.head for edge in old):
+        for head in _heads(mine).difference(_heads(old)):
             before.setdefault(head, []).append(node)
         self._join(node, old, mine, marked)
+        if any(len(edge.tail) > 1 for edge in (*old, *mine)):
+            self._closed = {}
         return True
 
     def _join(self, node: str, old: Iterable[Edge], new: Iterable[Edge], marked: Collection[Edge]) -> None:
         """The AND nodes of which a node is the first of the tail."""
         number = self._family.number
-        joined = [
-            _And(frozenset(map(number, edge.tail)), edge.head, frozenset({number(edge)} if edge in marked else ()))
-            for edge in new if len(edge.tail) > 1 and edge.tail[0] == node
-        ]  # fmt: skip
+        joined = tuple(edge for edge in new if len(edge.tail) > 1 and edge.tail[0] == node)
+        for one in {one for edge in joined for one in edge.tail}:
+            number(one)
+        for edge in joined:
+            if edge in marked:
+                number(edge)
         if joined:
             self._ands[number(node)] = joined
         elif any(len(edge.tail) > 1 for edge in old):
             self._ands.pop(number(node), None)
 
     def _above(self, nodes: Iterable[str]) -> dict[str, None]:
-        """Nodes, and all from which one may come to them."""
+        """Nodes, and all from which one comes to them by edges of one tail node."""
         before = self._family.before
         found = dict.fromkeys(nodes)
         pending = [*found]
@@ -260,13 +283,16 @@ class Reach:
 
     def _close(self, value: Value) -> Value:
         """All that is reached when AND nodes count."""
+        numbers = self._family.numbers
         waiting = [one for first in self._ands.keys() & value for one in self._ands[first]]
         while True:
             more: set[int] = set()
             rest = []
             for one in waiting:
-                if one.parts <= value:
-                    more.update(self._plain.get(one.head, _NOTHING), one.mark)
+                if all(numbers[node] in value for node in one.tail):
+                    more.update(self._plain.get(one.head, _NOTHING))
+                    if one in self._marks.get(one.tail[0], ()):
+                        more.add(numbers[one])
                 else:
                     rest.append(one)
             more -= value

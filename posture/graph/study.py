@@ -6,14 +6,14 @@ Three states are held against each other: the live graph (`now`), what of it was
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .agreement import Agreement
 from .evaluate import Graph
-from .nodes import CLUSTER_ADMIN, Edge
-from .paths import Path, held, proof
-from .places import ALL, Gone, nodes_of
+from .nodes import Edge
+from .paths import Edges, Path, held, proof
+from .places import ALL, NOTHING, Gone, nodes_of
 from .reach import Reach
 
 
@@ -27,15 +27,32 @@ class Study:
     kept: Reach
     before: tuple[Reach, ...]
     known: dict[tuple[str, str], Path] = field(default_factory=dict)
+    _leads: dict[tuple[str, bool], Callable[[str], bool]] = field(default_factory=dict)
 
     def paths(self, source: str, targets: Collection[str]) -> Iterator[Path]:
-        """The shortest proofs that a source reaches some targets."""
-        missing = [one for one in targets if (source, one) not in self.known]
-        if missing:
-            found = held(self.agreed.live.edges, [source], CLUSTER_ADMIN if missing == [CLUSTER_ADMIN] else "")
-            proofs = (proof(found, source, one) for one in missing)
-            self.known.update({(source, one.target): one for one in proofs if one is not None})
-        yield from (self.known[source, one] for one in targets if (source, one) in self.known)
+        """Proofs that a source reaches some targets: the shortest, of those without AND nodes where there are any."""
+        for target in targets:
+            if (source, target) not in self.known:
+                path = self._path(source, target)
+                if path is not None:
+                    self.known[source, target] = path
+            if (source, target) in self.known:
+                yield self.known[source, target]
+
+    def _path(self, source: str, target: str) -> Path | None:
+        live = self.agreed.live
+        leads = self._towards(target, alone=self.now.reaches_alone(source, target))
+
+        def edges(node: str) -> Iterator[Edge]:
+            return (edge for edge in live.edges(node) if leads(edge.head))
+
+        return proof(held(edges, [source], target), source, target)
+
+    def _towards(self, target: str, *, alone: bool) -> Callable[[str], bool]:
+        place = target, alone
+        if place not in self._leads:
+            self._leads[place] = self.now.towards(target, alone=alone)
+        return self._leads[place]
 
 
 def studied(agreed: Agreement, sources: Collection[str]) -> Study:
@@ -43,7 +60,7 @@ def studied(agreed: Agreement, sources: Collection[str]) -> Study:
     live, key = agreed.live, tuple(map(id, agreed.baselines))
     old, since = live.studies.get(key, (None, ALL))
     found = _made(agreed, sources) if old is None else _updated(old, since, agreed, sources)
-    live.studies[key] = found, Gone(frozenset(), frozenset())
+    live.studies[key] = found, NOTHING
     return found
 
 
@@ -69,11 +86,16 @@ def _updated(old: Study, since: Gone, agreed: Agreement, sources: Collection[str
         side.updated(base.edges, (), more) if more else side
         for side, base in zip(old.before, agreed.baselines, strict=True)
     )
-    known = {place: path for place, path in old.known.items() if place[0] not in now.touched}
+    known = {
+        (source, target): path for (source, target), path in old.known.items()
+        if now.is_alone(source) and all(len(edge.tail) == 1 for edge in path.edges)
+    }  # fmt: skip
     return Study(agreed, sources, now, kept, tuple(before), known)
 
 
-def _kept(agreed: Agreement):  # type: ignore[no-untyped-def]
+def _kept(agreed: Agreement) -> Edges:
+    """The edges that were agreed to."""
+
     def edges(node: str) -> Iterable[Edge]:
         mine = agreed.live.edges(node)
         fresh = agreed.fresh(node)

@@ -39,6 +39,9 @@ ACCOUNTS = ("default", "x", "y", "velero", "cert-manager", "argocd-application-c
 GHOST = "ghost"
 """The name of a ServiceAccount that grants name and that may not exist."""
 
+OFTEN = ("escalate-clusterroles", "escalate-roles", "create-rolebinding-to-role", "weaken-admission-policies")
+"""Escalations of which the effect needs something else to be there."""
+
 NAMES = (
     *("x", "y", "x", GHOST, "p0", "p1", "r0", "r1", "r2", "r3", "ann", "bob", "cluster-admin", "kube-system", "a"),
     *("system:masters", "system:authenticated", "system:serviceaccount:a:x", "devs", "", "*", "x*"),
@@ -254,7 +257,7 @@ def _wanted(random: Random, number: int) -> Iterator[tuple[Mapping[str, Any], Ma
         if not pending:
             one = random.choice(files())
             if random.random() < 0.15:
-                one = known[random.choice(("escalate-clusterroles", "escalate-roles", "create-rolebinding-to-role"))]
+                one = known[random.choice(OFTEN)]
             for each in (one, *(known[used] for used in one.get("uses", ()))):
                 pending += [(each, request) for request in each.get("requests", ())]
         if pending:

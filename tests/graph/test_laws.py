@@ -79,10 +79,8 @@ def granted(random: Random, objects: Cluster) -> Cluster:
         where = role["metadata"].get("namespace") or random.choice(("", *spaces_of(objects)))
         reference = f"{role['kind']}/{role['metadata']['name']}"
         return [*found, binding("more", reference, subject(random, spaces_of(objects)), namespace=where)]
-    number = random.choice([
-        number for number, one in enumerate(objects)
-        if one["kind"].endswith("Binding" if kind == "subject" else "Role")
-    ])  # fmt: skip
+    word = "subjects" if kind == "subject" else "rules"
+    number = random.choice([number for number, one in enumerate(objects) if word in one])
     one = objects[number]
     if kind == "subject":
         more = subject(random, spaces_of(objects))

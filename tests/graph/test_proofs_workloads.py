@@ -113,6 +113,10 @@ ENTERING = [
     proof("debug-after-relabel", "named", NAMED_DEBUG, debugging(securityContext=PRIVILEGED)),
     proof("change-pod-image", "named", here(rule("patch", "pods", names=["p"])),
           ask(f"PATCH {POD}?{DRY}", {"spec": {"containers": [{"name": "c", "image": "own"}]}}, headers=STRATEGIC)),
+    *(proof("change-workload-image", kind, here(rule("patch", f"{kind}", group, names=["w"])),
+            ask(f"PATCH /apis/{group}/v1/namespaces/{NS}/{kind}/w?{DRY}", {"metadata": {"labels": {"a": "b"}}}),
+            beyond=(404,))
+      for kind, group in (("deployments", "apps"), ("daemonsets", "apps"), ("cronjobs", "batch"))),
     proof("connect-to-pods", "portforward", here(rule("create", "pods/portforward", names=["p"])),
           ask(f"POST {POD}/portforward?ports=80"), beyond=(400,)),
     proof("connect-to-pods", "proxy", here(rule("get", "pods/proxy", names=["p"])), ask(f"GET {POD}/proxy/"),

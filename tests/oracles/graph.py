@@ -400,7 +400,7 @@ class World:
         chosen = names.get(wanted, OTHER) if wanted.startswith("$") else ""
         spaces = self.spelled(place if where == "$ns" else where or EVERYWHERE)
         every = chosen == OTHER
-        for node, name in self.members(kind, spaces):
+        for node, name in self.members("controller" if wanted == "$workload" else kind, spaces):
             if (name == chosen or every) if wanted.startswith("$") else fnmatchcase(name, wanted):
                 yield node
         if wanted.startswith("$") and not every:
@@ -415,6 +415,9 @@ class World:
             yield from ((f"{kind}:{name}", name) for name in found)
         elif kind == "workload":
             yield from ((pod.workload, pod.name) for pod in self.pods if pod.namespace in spaces)
+        elif kind == "controller":
+            mine = (pod.workload for pod in self.pods if pod.namespace in spaces)
+            yield from ((one, one.partition("/")[2].partition("[")[0]) for one in mine if not one.endswith("[Pod]"))
         else:
             there = {*self.accounts}
             named = {one.removeprefix("serviceaccount:") for one in self.subjects if one.startswith("serviceaccount:")}
