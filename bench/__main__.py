@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.controlplane.controlplane import ControlPlane
 from tests.generator.large import ISSUE, SMALL, Size, cluster, plants, silent
 
-from . import admission, network
+from . import admission, graph, network
 from .process import Run, middle, run
 
 ROUNDS = 3
@@ -27,7 +27,7 @@ POSTURE = [sys.executable, "-m", "posture"]
 def main() -> int:
     """Run everything; 1 when a limit is missed."""
     size = SMALL if "--small" in sys.argv else ISSUE
-    failures = network.judged(small=size is SMALL) + admission.judged(small=size is SMALL)
+    failures = [text for part in (network, admission, graph) for text in part.judged(small=size is SMALL)]
     with tempfile.TemporaryDirectory() as folder, ControlPlane() as plane:
         os.environ["KUBECONFIG"] = str(plane.kubeconfig())
         _fill(plane, size)

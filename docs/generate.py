@@ -259,9 +259,12 @@ def _condition(one: dict[str, Any]) -> str:
     where = one.get("where") or {}
     parts = [" together with ".join(_placed(request) for request in one.get("requests", ()))]
     parts += [f"[`{name}`](#{name})" for name in one.get("uses", ())]
-    for word, text in (("admits", "$ns admits"), ("admitsUnlabelled", "without Pod Security labels $ns would admit")):
+    parts += [f"{name} is held" for name in one.get("holds", ())]
+    for word, text in (("admits", "$ns admits"), ("admitsUnlabelled", "without Pod Security labels $ns would admit"),
+                       ("admitsInNewNamespace", "a new namespace admits")):  # fmt: skip
         controls = dict.fromkeys(f"`{pattern.partition(':')[0]}`" for pattern in where.get(word, ()))
         parts += [f"{text} {' or '.join(controls)}"] if controls else []
+    parts += ["a pod of one's own in $ns reaches the metadata service"] if "reachesMetadata" in where else []
     parts += [f"the API serves `{where['serves']}`"] if "serves" in where else []
     return "; ".join(filter(None, parts))
 
@@ -294,7 +297,9 @@ def _effect(one: dict[str, Any], every: list[dict[str, Any]]) -> str:
         return f"what `{given}` gives"
     if kind == "ability":
         users = [f"`{other['id']}`" for other in every if one["id"] in other.get("uses", ())]
-        return f"a part of {', '.join(users)}" if users else "what your own escalations say"
+        return f"a part of {', '.join(users)}" if users else "nothing by itself; your own escalations may use it"
+    if kind == "aggregate":
+        return "gives any rule to every aggregated ClusterRole"
     names = ", ".join(f"`{name}`" for name in ([given] if isinstance(given, str) else given))
     words = {"become": "becomes", "reach": "reaches", "switchOff": "switches off", "grantRulesOf": "is granted",
              "rewrite": "gives any rule to"}  # fmt: skip

@@ -399,6 +399,16 @@ class AttackPath(NamedTuple):
     steps: tuple[Step, ...]
     others: int = 0
 
+    @property
+    def reach(self) -> str:
+        """What kind of source reaches what: which workload it is, or which account, may be another one tomorrow."""
+        kind, colon, name = self.source.partition(":")
+        return f"{self.source if not colon or name.startswith('system:') else kind} → {self.target}"
+
+
+REACH = "attackPath"
+"""The key of a unit that says of a decision which paths it covers."""
+
 
 class Owner(NamedTuple):
     """Who must act, why, and who else is told. `unowned` marks the platform's bucket of what no rule claims."""
@@ -467,6 +477,12 @@ class Finding:
     def message(self) -> str:
         """What became possible, and the way there, in one sentence."""
         return f"{self.headline}, through {' → '.join(self.path)}"
+
+    @property
+    def recorded(self) -> tuple[Unit, ...]:
+        """What a decision about it covers: what was gained, and which kinds of sources reach which targets by it."""
+        reached = dict.fromkeys(path.reach for path in self.paths)
+        return (*self.gained, *({REACH: text} for text in sorted(reached)))
 
     @property
     def rule(self) -> str:

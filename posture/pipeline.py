@@ -123,10 +123,13 @@ def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, no
 
     if agreed.snapshots or agreed.bounds:  # without them nothing is new: `explain path` tells what there is
         drafts = _with_paths(drafts, changes, yardsticks, judgement, agreed, rules, causes, now)
+        drafts = [
+            path_findings.kept(one, history.known(one.fingerprint), snapshot, judgement.unknown) for one in drafts
+        ]
 
     def doubt(finding: Finding) -> Gap | None:
         if finding.domain == graph.NAME:
-            return path_findings.doubt(snapshot)
+            return path_findings.doubt(finding, snapshot, judgement.unknown)
         live = judgement.live[finding.domain]
         return yardsticks[finding.domain].doubt(live, finding.subject, finding.scope, finding.through)
 
@@ -150,17 +153,21 @@ def _with_paths(
     count = len(agreed.snapshots)
     bases = [{name: one.approved[number][0] for name, one in yardsticks.items()} for number in range(count)]
     judged_by = yardsticks[rbac.NAME].approved[0][1] if count else {}
-    sides = Sides(judgement.live, bases, changes, judged_by)
+    snapshot: Snapshot = judgement.live[rbac.NAME].snapshot
+    bounded = frozenset(scope for bound in agreed.bounds for scope in bound.scopes(snapshot))
+    sides = Sides(judgement.live, bases, changes, judged_by, bounded)
     if not sides.differ():
         return drafts
-    snapshot = sides.snapshot
+    before = agreed.snapshots[0].version if count else snapshot.version
     owner_of = owners.assigner(rules.owners, snapshot, lambda key: graph.stakeholders(None, key))
     cause = investigations[network.NAME].cause
     return path_findings.with_paths(
         drafts,
         sides,
         rules.escalations(),
-        lambda own, way: path_findings.draft_of(own, way, snapshot.cluster, now, cause, owner_of),
+        lambda own, way: path_findings.draft_of(
+            own, way, snapshot.cluster, now, path_findings.causes_of(own, cause, before, snapshot.version), owner_of
+        ),
     )
 
 
@@ -255,10 +262,11 @@ def _with_paths_of(
         replace(one, paths=said.by.get((change.domain, *change.where), ()))
         for one, change in zip(rows, changes, strict=True)
     ]
-    cause = found[network.NAME][2].cause
+    cause, base = found[network.NAME][2].cause, sides.baselines[0][rbac.NAME].snapshot.version
     for own in said.own:
         change = path_findings.change_of(own)
-        causes = tuple(map(cause, change.evidence))
+        first, then = (sides.snapshot.version, base) if mirrored else (base, sides.snapshot.version)
+        causes = path_findings.causes_of(own, cause, first, then)
         causes = tuple(map(_undone, causes)) if mirrored else causes
         headline = path_findings.headline(own.paths, "no longer" if mirrored else "now")
         made.append(Difference(change.mirrored() if mirrored else change, headline, causes, (), own.paths))

@@ -385,7 +385,11 @@ PATHS: dict[Place, set[tuple[str, str]]] = {
     CI: {(RUNNER.subject, "cluster-admin")},
     # Commands in every container of a node, Flux's among them.
     VENDOR: {("group:vendor-support", "cluster-admin")},
-    EXPORTER: {("serviceaccount:payments/exporter", "cloud/aws:arn:aws:iam::111122223333:role/ledger-export")},
+    # Whoever may run pods in payments runs them as the exporter: the developers, and CI.
+    EXPORTER: {
+        (who, "cloud/aws:arn:aws:iam::111122223333:role/ledger-export")
+        for who in ("serviceaccount:payments/exporter", "workload:ci/runner[Deployment]")
+    },
     # Every address is the cloud's metadata service too; in reports no policy keeps pods from it.
     INTERNET: {("workload:payments/worker[Deployment]", "cloud/node")},
     REPORTS: {("serviceaccount:reports/default", "cloud/node")},
@@ -483,8 +487,8 @@ class TestTheDemo:
         assert "# allowed: reports/worker → checkout/db on TCP 5432" in output
         assert "# closed by: Take TCP 5432 out of NetworkPolicy checkout/db (checked)" in output
         assert "- payments: loosened, 5 openings" in prose
-        assert "so outside can reach cluster-admin; of payments, checkout and platform" in prose
-        assert "outside → cluster-admin is cut by 1 object (checked)" in output
+        assert "so the outside can reach cluster-admin: payments, checkout and platform each hold a step" in prose
+        assert "the outside → cluster-admin is cut by 1 object (checked)" in output
         assert "ClusterPolicy restricted-products would refuse but for PolicyException catalog/resizer" in prose
         assert "PolicyException checkout/incident-4711 excludes Pod in checkout" in prose
         assert ADMITTED[LEVEL] in prose

@@ -139,8 +139,8 @@ def normal(kind: Kind, raw: Mapping[str, Any], home: str = "default") -> dict[st
     if kind.group == ADMISSION:
         return given | admission_policy.stored(kind.kind, raw)
     if kind.name == "pods":
-        return given | {"status": pod.stored(raw)}
-    return given
+        given |= {"status": pod.stored(raw)}
+    return {**given, **pod.named(kind, raw)}
 
 
 def _binding(raw: Mapping[str, Any], namespace: str) -> dict[str, Any]:

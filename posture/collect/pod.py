@@ -43,6 +43,7 @@ CONTAINER = {
 POD_SPEC = {
     "hostNetwork": TRUTH,
     "serviceAccountName": TEXT,
+    "serviceAccount": TEXT,
     "containers": Every(CONTAINER),
     "initContainers": Every(CONTAINER),
     "ephemeralContainers": Every(CONTAINER),
@@ -82,6 +83,24 @@ def stored(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     status = raw.get("status") or {}
     return status if raw["metadata"].get("uid") else {field: status[field] for field in status if field != "phase"}
+
+
+def named(kind: Kind, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a pod, or of what makes pods, with the ServiceAccount where the API server has it.
+
+    The deprecated serviceAccount counts where serviceAccountName is empty (Convert_v1_PodSpec_To_core_PodSpec in
+    kubernetes pkg/apis/core/v1/conversion.go).
+    """
+    return _named(raw, kind.pod_spec.split(".")) if kind.pod_spec else {}
+
+
+def _named(given: Mapping[str, Any], path: list[str]) -> Mapping[str, Any]:
+    if not path:
+        older = given.get("serviceAccount")
+        return {"serviceAccountName": older} if older and not given.get("serviceAccountName") else {}
+    below = given.get(path[0]) or {}
+    changed = _named(below, path[1:])
+    return {path[0]: {**below, **changed}} if changed else {}
 
 
 def _wrong(shape: Any, value: Any, path: str) -> str:

@@ -12,6 +12,8 @@ import click
 from posture import actions, graph, pipeline, sources
 from posture.drift.agreed import Yardstick
 from posture.errors import OK, UsageError
+from posture.graph.sentences import name as name_of
+from posture.graph.sentences import with_others
 from posture.groups import grouped
 from posture.inputs import Inputs
 from posture.model import SEVERITIES, Finding
@@ -221,20 +223,19 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
         name = "/".join(part for part in (key.get("namespace"), key["name"]) if part)
         by = f" by {cause['actor']} (claimed)" if cause["claimed"] else f" {cause['actor']}".rstrip()
         row("cause", f"{key.get('kind') or key['resource']} {name} {cause['what']}{by} {cause['time']}".rstrip())
-    for number, reason in enumerate(record["reasons"][:SHOWN_REASONS]):
+    by_check: dict[str, dict[str, Any]] = {}
+    for reason in record["reasons"]:  # the gravest first; of several paths to one target the rows below tell
+        by_check.setdefault(reason["check"], reason)
+    reasons = [*by_check.values()]
+    for number, reason in enumerate(reasons[:SHOWN_REASONS]):
         row("check", f"{reason['check']} ({reason['severity']}): {reason['title']}")
         if number == 0 and "why" in reason:
             row("", reason["why"])
             row("", reason["remedy"])
-    if len(record["reasons"]) > SHOWN_REASONS:
-        row("", f"and {count(len(record['reasons']) - SHOWN_REASONS, 'more check')}, see -o json")
-    for number, path in enumerate(record["attackPaths"][:SHOWN_PATHS]):
-        more = f" and {count(path['others'], 'other source')}" if path["others"] else ""
-        row("path", f"{path['source']}{more} → {path['sink']}")
-        for step in path["steps"] if number == 0 else ():
-            row("", step["text"] + (f"   [{step['owner']}, {step['finding'][:8]}]" if step["finding"] else ""))
-    if len(record["attackPaths"]) > SHOWN_PATHS:
-        row("", f"and {count(len(record['attackPaths']) - SHOWN_PATHS, 'more path')}, see -o json")
+    if len(reasons) > SHOWN_REASONS:
+        row("", f"and {count(len(reasons) - SHOWN_REASONS, 'more check')}, see -o json")
+    for head, text in _paths(record["attackPaths"]):
+        row(head, text)
     gained = [*_folded(record["gained"])]
     for text in gained[:SHOWN_GAINED]:
         row("gained", text)
@@ -248,6 +249,21 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
     else:
         row("fix", f"none found: {record['noFix']}")
     return lines
+
+
+def _paths(paths: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Attack paths, those to one target together, the first with its steps."""
+    by_sink: dict[str, list[Mapping[str, Any]]] = {}
+    for path in paths:
+        by_sink.setdefault(path["sink"], []).append(path)
+    for sink, mine in [*by_sink.items()][:SHOWN_PATHS]:
+        others = len(mine) - 1 + sum(path["others"] for path in mine)
+        yield "path", f"{with_others(mine[0]['source'], others)} → {name_of(sink)}"
+        for number, step in enumerate(mine[0]["steps"] if sink == paths[0]["sink"] else (), 1):
+            whose = f"   [{step['owner']}, {step['finding'][:8]}]" if step["finding"] else ""
+            yield "", f"{number} {step['text']}{whose}"
+    if len(by_sink) > SHOWN_PATHS:
+        yield "", f"and paths to {count(len(by_sink) - SHOWN_PATHS, 'more target')}, see -o json"
 
 
 def _folded(gained: Sequence[Mapping[str, str]]) -> Iterator[str]:

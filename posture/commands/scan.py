@@ -16,6 +16,7 @@ from posture import reading, resources, sources
 from posture import scan as scanning
 from posture.collect import Source
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError, complain
+from posture.graph.sentences import name, with_others
 from posture.groups import Group, grouped
 from posture.inputs import Inputs
 from posture.kinds import called
@@ -224,16 +225,17 @@ def group_lines(groups: Sequence[Group], now: str) -> Iterator[str]:
             yield f"{severity}  {printer.pad(cut(text, room), room)}  {whose}"
             yield INDENT + cut(way, width - len(INDENT))
         for line in _path(first.paths):
-            yield from (INDENT + piece for piece in printer.wrapped(line, "  "))
+            yield from printer.wrapped(INDENT + line, INDENT + "  ")
 
 
 def _path(paths: Sequence[AttackPath]) -> Iterator[str]:
     """The gravest path that a finding made possible, and who has a part in it."""
     for path in paths[:1]:
         owners = dict.fromkeys(step.owner for step in path.steps if step.owner)
-        others = f" and {count(path.others, 'other source')}" if path.others else ""
         if owners:  # otherwise the headline says it
-            yield visible(f"so {path.source}{others} can reach {path.target}; of {listed([*owners])}", 300)
+            hold = "each hold a step" if len(owners) > 1 else "holds a step"
+            source = with_others(path.source, path.others)
+            yield visible(f"so {source} can reach {name(path.target)}: {listed([*owners])} {hold}", 300)
 
 
 def _by(causes: Sequence[Cause]) -> str:

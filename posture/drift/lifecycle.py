@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from posture.model import Finding, Gap, Unit
+from posture.model import REACH, Finding, Gap, Unit
 
 type EventKind = Literal[
     "opened", "widened", "regressed", "resolved", "agreed", "unknown", "known", "changed", "renamed", "expired"
@@ -99,14 +99,15 @@ class Life:
     def _again(self, old: Finding, draft: Finding, outcome: Outcome, now: str) -> None:
         """A finding that is known and was found again."""
         kept = {name: getattr(draft, name) for name in CONTENT}
-        found = replace(old, **kept, presence="present", resolved="", agreed=False)
+        found = self._covered(replace(old, **kept, presence="present", resolved="", agreed=False))
+        more = bool(self.beyond(old.domain, draft.gained, old.gained))
+        worse = found.exceeded and not old.exceeded  # what it makes possible with others is more, too
         if draft.through != old.through:
             outcome.events.append(Event(old.fingerprint, "renamed", f"{old.through} → {draft.through}"))
-        more = self.beyond(old.domain, draft.gained, old.gained)
         if old.presence == "absent" or (old.agreed and not more):
             found = replace(found, mark="regressed", opened=now, changed=now)
             outcome.events.append(Event(old.fingerprint, "regressed", draft.message))
-        elif more:
+        elif more or worse:
             found = replace(found, mark="widened", opened=now if old.agreed else old.opened, changed=now)
             outcome.events.append(Event(old.fingerprint, "widened", draft.message))
         elif any(getattr(old, name) != kept[name] for name in TOLD):
@@ -114,7 +115,6 @@ class Life:
             outcome.events.append(Event(old.fingerprint, "changed", draft.message))
         if old.presence == "unknown":
             outcome.events.append(Event(old.fingerprint, "known"))
-        found = self._covered(found)
         if found != old:
             outcome.findings[old.fingerprint] = found
 
@@ -123,7 +123,11 @@ class Life:
         decision = finding.decision
         if decision is None or decision.action not in ("acknowledged", "accepted", "false positive"):
             return replace(finding, exceeded=False) if finding.exceeded else finding
-        exceeded = bool(self.beyond(finding.domain, finding.gained, decision.covers))
+        covered = tuple(unit for unit in decision.covers if REACH not in unit)
+        reached = [unit[REACH] for unit in decision.covers if REACH in unit]
+        exceeded = any(path.reach not in reached for path in finding.paths) or bool(
+            self.beyond(finding.domain, finding.gained, covered)
+        )
         if exceeded == finding.exceeded:
             return finding
         return replace(finding, exceeded=exceeded, mark="widened" if exceeded else finding.mark)

@@ -171,10 +171,12 @@ def _near(access: Access, conditions: Conditions, subject: str, scope: str) -> l
     return [one for one in found if one is not None and conditions.near(one.held, one.inside)]
 
 
-def matters(access: Access, conditions: Conditions, where: tuple[str, str]) -> bool:
-    """Whether what is granted there is a part of some condition, or more than rules."""
-    held = (access.roles.get(through) for through in access.own(where))
-    return any(one.opaque for one in held if one) or bool(_near(access, conditions, *where))
+def meaning(access: Access, conditions: Conditions, where: tuple[str, str]) -> frozenset[tuple[Through, RuleSet]]:
+    """What is granted there and is a part of some condition, or more than rules."""
+    held = ((through, access.roles.get(through)) for through in access.own(where))
+    found = {(through, one) for through, one in held if one and one.opaque}
+    near = ((one.fact, one.held) for one in _near(access, conditions, *where))
+    return frozenset(found.union((fact.through, one) for fact, one in near if fact))
 
 
 def bearers(access: Access, conditions: Conditions) -> frozenset[str]:

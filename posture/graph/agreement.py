@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from . import crossing
+from posture.model import CLUSTER_SCOPE
+from posture.rbac import subjects
+
+from . import crossing, structure
 from .evaluate import Graph
-from .nodes import STRUCTURE, Edge, Fact, namespace_of
+from .nodes import ACCOUNT, EVERY_NODE, GROUP, MACHINE, NODE, STRUCTURE, WORKLOAD, Edge, Fact, namespace_of
 from .places import ALL, place_of
 
 type Peers = Mapping[str, tuple[str, ...]]
 """{a namespace that is new in live: the namespaces of the baseline that it is judged by}"""
+type Need = frozenset[Fact]
 _NONE: frozenset[Edge] = frozenset()
 
 
@@ -21,13 +25,15 @@ class Agreement:
     """Which edges of a live graph were agreed to.
 
     An edge of a baseline was. Of another one each need must be given by something that was: by what no domain found
-    gained beyond all that was agreed (`gained`), or by how a workload runs, where that is growth.
+    gained beyond all that was agreed (`gained`), or by what exists and how it runs, where that was so or is growth. In
+    `bounded` namespaces a file says what may be held. What a baseline could not read was there as well as not.
     """
 
     baselines: tuple[Graph, ...]
     live: Graph
     gained: Callable[[Fact], bool]
     peers: Peers
+    bounded: frozenset[str] = frozenset()
     others: dict[str, tuple[Edge, ...]] = field(default_factory=dict)
     """The edges that no baseline has, of the nodes that were asked for and may have some."""
 
@@ -38,7 +44,7 @@ class Agreement:
         if node not in self.others:
             self.others[node] = self._others(node)
         if node not in self._fresh:
-            self._fresh[node] = frozenset(edge for edge in self.others[node] if not self._is_given(edge))
+            self._fresh[node] = frozenset(edge for edge in self.others[node] if any(self._lacking(edge)))
         return self._fresh[node]
 
     @cached_property
@@ -61,35 +67,116 @@ class Agreement:
         steps = {edge.step for edges in theirs for edge in edges}
         return tuple(edge for edge in mine if edge.step not in steps)
 
-    def __call__(self, edge: Edge) -> bool:
-        """Whether an edge was."""
-        return edge not in self.fresh(edge.tail[0])
+    def kept(self, node: str) -> tuple[Edge, ...]:
+        """The edges of a node that were."""
+        mine, fresh = self.live.edges(node), self.fresh(node)
+        return tuple(edge for edge in mine if edge not in fresh) if fresh else mine
 
-    def _is_given(self, edge: Edge) -> bool:
-        return all(any(self._agreed(fact, edge) for fact in need) for need in edge.needs)
+    def lacking(self, edge: Edge) -> tuple[Need, ...]:
+        """The needs of an edge that no baseline has which nothing that was agreed to gives."""
+        return tuple(self._lacking(edge))
+
+    def _lacking(self, edge: Edge) -> Iterator[Need]:
+        yield from (need for need in edge.needs if not any(self._agreed(fact, edge) for fact in need))
+        if self.baselines:
+            for fact in structure.facts(edge, self.live):
+                if not self._agreed(fact, edge):
+                    yield frozenset({fact})
 
     def _agreed(self, fact: Fact, edge: Edge) -> bool:
         if fact.domain != STRUCTURE:
             return not self.gained(fact)
-        if edge.rule == crossing.EXPOSED:
-            return not self.baselines or fact in self._doors
-        return not self.baselines or any(self._grown(base, fact, edge) for base in self.baselines)
+        return not self.baselines or any(self._was(base, fact, edge) for base in self.baselines)
+
+    # What exists and how it runs ------------------------------------------------------------------------------------
+
+    def _was(self, base: Graph, fact: Fact, edge: Edge) -> bool:
+        """Whether a fact of this room held for a baseline, or is growth beside it."""
+        kind, _, name = fact.through
+        if kind == structure.ESCALATION:
+            return name in base.catalogue.all
+        key = crossing.key_of_fact(fact)
+        if key is not None and any(
+            graph.snapshot.gap(key.resource, key.namespace) is not None
+            for graph in (base, self.live) if graph.snapshot.get(key) is None
+        ):  # fmt: skip
+            return True  # it may have been there as well as not
+        if kind == "CustomResourceDefinition":
+            return base.of.serves(name)
+        if fact.subject.startswith(WORKLOAD) and edge.rule != crossing.EXPOSED:
+            return self._runs(base, fact, edge)
+        if kind == "ServiceAccount" and not self._awaited(base, fact):
+            return True
+        if kind in ("ClusterRole", "Role") and key is not None:
+            old, new = base.snapshot.entry(key), self.live.snapshot.entry(key)
+            if old is not None and new is not None and old.digest == new.digest:
+                return True
+        if edge.rule == crossing.EXPOSED and fact in self._doors:
+            return True
+        return self._grown(base, fact, edge)
+
+    def _awaited(self, base: Graph, fact: Fact) -> bool:
+        """Whether that a ServiceAccount came, or went, gives anybody what a baseline had granted to it already: what is
+        granted to it since is a change of its own.
+        """
+        namespace, name = fact.through[1:]
+        was, now = (name in graph.of.accounts.get(namespace, ()) for graph in (base, self.live))
+        rbac = base.results["rbac"]
+        names = (fact.subject, f"{GROUP}{subjects.SERVICE_ACCOUNTS}:{namespace}")
+        waits = any(rbac.own((one, CLUSTER_SCOPE)) or rbac.inside.get(one) for one in names)
+        return bool(was != now and (was or waits))
+
+    def _grown(self, base: Graph, fact: Fact, edge: Edge) -> bool:
+        """Whether a namespace is new and a file speaks for it, or all of its peers had the same."""
+        namespace = namespace_of(fact.subject) or fact.scope
+        if namespace in base.of.namespaces:
+            return False
+        if namespace in self.bounded and edge.rule != crossing.EXPOSED:
+            return True
+        tail, head, rule = edge.step
+        places = self.peers.get(namespace, ())
+        return bool(places) and all(
+            any(
+                one.step == (tuple(structure.moved(node, namespace, place) for node in tail),
+                             structure.moved(head, namespace, place), rule)
+                for one in base.edges(structure.moved(tail[0], namespace, place))
+            )
+            for place in places
+        )  # fmt: skip
 
     @cached_property
     def _doors(self) -> frozenset[Fact]:
         return frozenset(fact for base in self.baselines for fact in crossing.doors(base.results["network"]))
 
-    def _grown(self, base: Graph, fact: Fact, edge: Edge) -> bool:
-        """Whether a workload is new and runs as others did at approval: in its namespace, or in all of its peers."""
+    def _runs(self, base: Graph, fact: Fact, edge: Edge) -> bool:
+        """Whether a workload did so before, on whatever node, or is new and runs as others did at approval: in its
+        namespace, or in all of its peers.
+        """
         namespace = namespace_of(fact.subject)
-        places = (namespace,) if namespace in base.of.namespaces else self.peers.get(namespace, ())
         if fact.subject in base.runs(namespace):
-            return False
-        name = edge.head.rpartition("/")[2]
-        return bool(places) and all(
-            any(
-                name in runs.accounts if edge.rule == crossing.RUNS_AS else bool(runs.escape)
-                for runs in base.runs(place).values()
-            )
-            for place in places
-        )
+            return _way(edge, namespace) in {_way(one, namespace) for one in base.edges(fact.subject)}
+        known = namespace in base.of.namespaces
+        if not known and namespace in self.bounded and edge.rule == crossing.RUNS_AS:
+            return True
+        places = (namespace,) if known else self.peers.get(namespace, ())
+        return bool(places) and all(_way(edge, namespace) in self._ways(base, place) for place in places)
+
+    def _ways(self, base: Graph, namespace: str) -> frozenset[tuple[str, str]]:
+        """How the workloads of a namespace ran."""
+        place = base, namespace
+        if place not in self._known_ways:
+            edges = (edge for name in base.runs(namespace) for edge in base.edges(name))
+            self._known_ways[place] = frozenset(_way(edge, namespace) for edge in edges)
+        return self._known_ways[place]
+
+    @cached_property
+    def _known_ways(self) -> dict[tuple[Graph, str], frozenset[tuple[str, str]]]:
+        return {}
+
+
+def _way(edge: Edge, namespace: str) -> tuple[str, str]:
+    """What running in a way gives, whatever the namespace; which node it is, is for the scheduler to say."""
+    head = edge.head
+    if head == EVERY_NODE or head.startswith(MACHINE):
+        head = NODE
+    return edge.rule, head.removeprefix(f"{ACCOUNT}{namespace}/")

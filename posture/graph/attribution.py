@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from posture.model import SEVERITIES, AttackPath, Change, Reason, Severity, Step, Through
+from posture.model import SEVERITIES, AttackPath, Change, Key, Reason, Severity, Step, Through
 from posture.network.allowed import NON_ISOLATED
 
-from .compare import ANONYMOUS, ANYBODY, NewPath
+from . import crossing
+from .compare import EASY, NewPath
 from .nodes import (
     CLOUD,
     CLUSTER_ADMIN,
     ENGINE,
     NAMESPACE_ADMIN,
     NODE,
-    OUTSIDE,
     SECRETS,
     STRUCTURE,
     WORKLOAD,
@@ -23,10 +23,10 @@ from .nodes import (
     Fact,
 )
 from .sentences import name, steps
+from .structure import ESCALATION
 
 type Place = tuple[str, str, str, Through]
 """(domain, subject, scope, through): what identifies a change"""
-SHOWN = 5
 _NOWHERE = Through("", "", "")
 
 
@@ -63,9 +63,12 @@ class Gained:
 
 
 class Own(NamedTuple):
-    """Paths that no change of a domain made: what one edits is how something runs, or what leads to it."""
+    """Paths that no change of a domain made, but what exists, how it runs, what leads to it, or the server's version.
+    `key` is the object that this is about: of what a version opens, the role by which somebody uses it.
+    """
 
     fact: Fact
+    key: Key | None
     paths: tuple[AttackPath, ...]
 
 
@@ -84,39 +87,52 @@ def attributed(new: Iterable[NewPath], gained: Gained, titles: Mapping[str, str]
     """Each new path with every change that it needs; `titles` are those of escalations."""
     by: dict[Place, list[AttackPath]] = {}
     own: dict[Fact, list[AttackPath]] = {}
+    keys: dict[Fact, Key | None] = {}
     for one in new:
-        places = dict.fromkeys(place for edge in one.fresh for place in _made(edge, gained))
+        places = dict.fromkeys(place for need in one.lacking for fact in sorted(need) for place in gained.of(fact))
         written = AttackPath(
             one.path.source, one.path.target, tuple(_steps(one, gained, titles, signed)), len(one.others)
         )  # fmt: skip
         for place in places:
             by.setdefault(place, []).append(written)
         if not places:
-            own.setdefault(_first(one), []).append(written)
+            fact = _first(one)
+            own.setdefault(fact, []).append(written)
+            keys.setdefault(fact, _object(one, fact))
     found = {place: tuple(sorted(paths, key=gravity)) for place, paths in by.items()}
-    return Attribution(found, tuple(Own(fact, tuple(sorted(own[fact], key=gravity))) for fact in sorted(own)))
+    mine = (Own(fact, keys[fact], tuple(sorted(own[fact], key=gravity))) for fact in sorted(own))
+    return Attribution(found, tuple(mine))
 
 
 def _made(edge: Edge, gained: Gained) -> Iterable[Place]:
     """The changes that an edge needs: of a need that something else gives as well, none."""
     for need in edge.needs:
         if all(map(gained, need)):
-            for fact in need:
+            for fact in sorted(need):
                 yield from gained.of(fact)
 
 
 def _first(new: NewPath) -> Fact:
     """What one would edit of a path that no change made."""
-    facts = [fact for edge in new.fresh for need in edge.needs for fact in sorted(need)]
-    structure = [fact for fact in facts if fact.domain == STRUCTURE]
-    source = Fact(STRUCTURE, new.path.source, "*", Through("Escalation", "", new.fresh[0].rule if new.fresh else ""))
-    return (structure or facts or [source])[0]
+    facts = [fact for need in new.lacking for fact in sorted(need)]
+    return next((fact for fact in facts if fact.domain == STRUCTURE), facts[0])
+
+
+def _object(new: NewPath, fact: Fact) -> Key | None:
+    """The object that a fact is about; of what a version opens, the first role on the way by which it is used."""
+    if fact.through.kind != ESCALATION:
+        return crossing.key_of_fact(fact)
+    facts = (one for edge in (*new.fresh, *new.path.edges) for need in edge.needs for one in sorted(need))
+    return next(filter(None, map(crossing.key_of_fact, facts)), None)
 
 
 def _steps(new: NewPath, gained: Gained, titles: Mapping[str, str], signed: Signed) -> Iterable[Step]:
-    for text, edges in steps(new.path.edges, titles):
-        places = [place for edge in edges if edge in new.fresh for place in _made(edge, gained)]
-        yield Step(text, *signed(places[0])) if places else Step(text)
+    def whose(edge: Edge) -> tuple[str, str] | None:
+        place = next(iter(_made(edge, gained)), None) if edge in new.fresh else None
+        return signed(place) if place else None
+
+    for text, edges in steps(new.path.edges, titles, whose):
+        yield Step(text, *next(filter(None, map(whose, edges)), ()))
 
 
 def gravity(path: AttackPath) -> tuple[int, str, str]:
@@ -126,7 +142,7 @@ def gravity(path: AttackPath) -> tuple[int, str, str]:
 
 def severity(path: AttackPath) -> Severity:
     """How severe it is that somebody reaches a target: by what it takes to be him, and what he gets."""
-    anybody = path.source in (OUTSIDE, ANONYMOUS, ANYBODY)
+    anybody = path.source in EASY
     if path.target == CLUSTER_ADMIN:
         return "critical" if anybody or path.source.startswith(WORKLOAD) else "high"
     if path.target in (NODE, SECRETS) or path.target.startswith(f"{SECRETS}/"):
@@ -141,4 +157,4 @@ def reason(path: AttackPath) -> Reason:
     return Reason(f"path-{kind.strip('/')}", severity(path), f"{name(path.source)}{more} can reach {name(path.target)}")
 
 
-__all__ = ["SHOWN", "Attribution", "Gained", "Own", "attributed", "gravity", "reason", "severity"]
+__all__ = ["Attribution", "Gained", "Own", "attributed", "gravity", "reason", "severity"]

@@ -10,19 +10,28 @@ from typing import Any
 from posture.model import Version
 from posture.rbac.match import Tree, compiled
 
+ADMITS, UNLABELLED, IN_NEW = "admits", "admitsUnlabelled", "admitsInNewNamespace"
+ADMITTING = frozenset({ADMITS, UNLABELLED, IN_NEW})
+"""The predicates that admission decides."""
+METADATA = "reachesMetadata"
+LOCAL = frozenset({ADMITS, UNLABELLED, METADATA})
+"""The predicates that each namespace decides for itself."""
+
 
 @dataclass(frozen=True, eq=False)
 class Escalation:
     """One edge of the graph, as its file says it (checks/escalation.schema.json).
 
     Each of `requests` is met by one identity, several by several in the same namespace; `uses` are other escalations
-    that have to hold there too. `where` says what a permission cannot say, `effect` what follows.
+    that have to hold there too, `holds` targets that have to be held. `where` says what a permission cannot say,
+    `effect` what follows.
     """
 
     id: str
     title: str
     requests: tuple[Mapping[str, Any], ...]
     uses: tuple[str, ...]
+    holds: tuple[str, ...]
     where: Mapping[str, Any]
     effect: Mapping[str, Any]
     why: str
@@ -31,6 +40,16 @@ class Escalation:
     since: Version | None = None
     until: Version | None = None
     unproven: str = ""
+
+    @property
+    def single(self) -> bool:
+        """Whether one identity meets it, and nothing else has to hold."""
+        return len(self.requests) == 1 and not self.uses and not self.holds
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether admission has a say."""
+        return not ADMITTING.isdisjoint(self.where)
 
     @cached_property
     def trees(self) -> tuple[Tree, ...]:
@@ -50,7 +69,8 @@ def escalation_of(given: Mapping[str, Any]) -> Escalation:
     since, until = (Version.parse(versions[end]) if end in versions else None for end in ("since", "until"))
     return Escalation(
         given["id"], given["title"], tuple(given.get("requests", ())), tuple(given.get("uses", ())),
-        given.get("where") or {}, given["effect"], " ".join(given["why"].split()), " ".join(given["remedy"].split()),
+        tuple(given.get("holds", ())), given.get("where") or {}, given["effect"],
+        " ".join(given["why"].split()), " ".join(given["remedy"].split()),
         tuple(given.get("references", ())), since, until, " ".join(given.get("unproven", "").split()),
     )  # fmt: skip
 

@@ -7,22 +7,28 @@ from typing import NamedTuple
 
 from posture.rbac import subjects
 
-from .agreement import Agreement, Peers
+from .agreement import Agreement, Need, Peers
+from .alone import Alone
 from .evaluate import Graph
 from .nodes import ACCOUNT, CLUSTER_ADMIN, GROUP, OUTSIDE, USER, WORKLOAD, Edge, Fact, is_set
 from .paths import Path
 from .study import Study, studied
 
 ANONYMOUS, ANYBODY = GROUP + subjects.UNAUTHENTICATED, GROUP + subjects.AUTHENTICATED
+NOBODY = USER + subjects.ANONYMOUS
+"""Whoever sends a request without a credential, by the user's name; ANONYMOUS is the group that he is in."""
+EASY = {OUTSIDE: 0, ANONYMOUS: 1, NOBODY: 2, ANYBODY: 3}
+"""Whom anybody is or may become, the easiest first."""
 
 
 class NewPath(NamedTuple):
-    """A path that was not there; `fresh` are its edges that were not agreed to, `others` the sources that reach the
-    target by the same of them.
+    """A path that was not there; `fresh` are its edges that were not agreed to, `lacking` what of their needs was not,
+    `others` the sources that reach the target by the same edges.
     """
 
     path: Path
     fresh: tuple[Edge, ...]
+    lacking: tuple[Need, ...]
     others: tuple[str, ...]
 
 
@@ -44,24 +50,26 @@ def everybody(graph: Graph) -> set[str]:
 
 def order(source: str) -> tuple[int, str]:
     """Sources by how little it takes to be one."""
-    ranks = {OUTSIDE: 0, ANONYMOUS: 1, ANYBODY: 2}
-    rank = ranks.get(source, 3 if source.startswith(WORKLOAD) else 4 if source.startswith(ACCOUNT) else 5)
+    rank = EASY.get(source, 4 if source.startswith(WORKLOAD) else 5 if source.startswith(ACCOUNT) else 6)
     return rank, source
 
 
 def compare(
-    baselines: Sequence[Graph], live: Graph, peers: Peers | None = None, gained: Callable[[Fact], bool] = lambda _: True
-) -> list[NewPath]:
+    baselines: Sequence[Graph], live: Graph, peers: Peers | None = None,
+    gained: Callable[[Fact], bool] = lambda _: True, bounded: frozenset[str] = frozenset(),
+) -> list[NewPath]:  # fmt: skip
     """The paths that are new, the gravest sources first: one for those sources that reach the same targets by the same
-    new edges. What one of several baselines agrees to is agreed. After an update of the live graph the cost follows
+    new edges, and one more for each other thing that opens the same alone. What one of several baselines agrees to is
+    agreed; in `bounded` namespaces a file says what may be held. After an update of the live graph the cost follows
     what it changed.
     """
-    found = studied(Agreement(tuple(baselines), live, gained, peers or {}), everybody(live))
+    found = studied(Agreement(tuple(baselines), live, gained, peers or {}, bounded), everybody(live))
     classes: dict[tuple[object, ...], list[str]] = {}
     for name in sorted((name for name in found.sources if _may_gain(found, name)), key=order):
         known = (side.numbers(name) for side in (found.kept, *found.before))
-        classes.setdefault((found.now.value(name), *known), []).append(name)
-    return [path for names in classes.values() for path in _new(found, names)]
+        classes.setdefault((found.now.told(name), *known), []).append(name)
+    alone = Alone(found.agreed, found.leads)
+    return [path for names in classes.values() for path in _new(found, names, alone)]
 
 
 def _may_gain(found: Study, name: str) -> bool:
@@ -70,14 +78,22 @@ def _may_gain(found: Study, name: str) -> bool:
     return bool(now) and all(not now <= side.numbers(name) for side in (found.kept, *found.before))
 
 
-def _new(found: Study, names: Sequence[str]) -> Iterator[NewPath]:
+def _new(found: Study, names: Sequence[str], alone: Alone) -> Iterator[NewPath]:
     """The new paths of sources that reach the same by the same."""
     first, *others = names
     before = {target for side in (found.kept, *found.before) for target in side.targets(first)}
-    new = [] if CLUSTER_ADMIN in before else [one for one in found.now.targets(first) if one not in before]
-    for path in found.paths(first, new):
-        fresh = tuple(edge for edge in path.edges if edge in found.agreed.fresh(edge.tail[0]))
-        yield NewPath(path, fresh, tuple(others))
+    if CLUSTER_ADMIN in before:
+        return
+    told = [*found.paths(first, [one for one in found.now.targets(first) if one not in before])]
+    for path in (*told, *alone.paths(first, told)):
+        if path.target not in before:
+            yield _told(found.agreed, path, others)
 
 
-__all__ = ["ANONYMOUS", "ANYBODY", "Agreement", "NewPath", "compare", "everybody", "order", "sources"]
+def _told(agreed: Agreement, path: Path, others: Sequence[str]) -> NewPath:
+    fresh = tuple(edge for edge in path.edges if edge in agreed.fresh(edge.tail[0]))
+    lacking = dict.fromkeys(need for edge in fresh for need in agreed.lacking(edge))
+    return NewPath(path, fresh, tuple(lacking), tuple(others))
+
+
+__all__ = ["ANONYMOUS", "ANYBODY", "EASY", "NOBODY", "Agreement", "NewPath", "compare", "everybody", "order", "sources"]

@@ -2,7 +2,8 @@
 
 Sources: a token is mounted unless the pod, or else its ServiceAccount, says no (kubernetes v1.36.3,
 plugin/pkg/admission/serviceaccount/admission.go, shouldAutomount); what has a node's root has its pods and their tokens
-(pkg/kubelet/volumemanager); instance metadata at 169.254.169.254 is the clouds' convention.
+(pkg/kubelet/volumemanager); a DaemonSet runs on every node that its template allows (pkg/controller/daemon); instance
+metadata at 169.254.169.254 is the clouds' convention.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from posture.kinds import BY_NAME
+from posture.kinds import API_RESOURCES, BY_NAME
 from posture.model import Key, Snapshot, Through
 from posture.network import addresses
 from posture.network.allowed import NON_ISOLATED, pieces_of
-from posture.network.connectivity import Connectivity
+from posture.network.compare import representatives
+from posture.network.connectivity import Connectivity, Space
 from posture.network.effect import ends
 from posture.network.endpoints import ENDED, NAMESPACE, PODS, WORKLOADS, Endpoint, key_of, template_of, workload_of
 from posture.network.exposure import GATEWAYS, INGRESSES, ROUTES, SERVICES, Entry, entries
 from posture.network.policies import Direction
 from posture.network.ports import span
 from posture.network.regions import Term
-from posture.rbac.evaluate import SERVICE_ACCOUNTS
+from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS
 
+from .escapes import escape
 from .nodes import CLOUD, EVERY_NODE, MACHINE, NODE, OUTSIDE, STRUCTURE, Edge, Fact
 
 DOORS = (SERVICES, INGRESSES, GATEWAYS, *ROUTES)
@@ -37,13 +40,14 @@ _PRIVATE = ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.
 PUBLIC = addresses.minus(addresses.EVERYWHERE, addresses.union(map(addresses.network, _PRIVATE)))
 """The addresses of the outside: those that are nobody's own (RFC 1918, 4193, 6598, 6890)."""
 _HTTP = span("TCP", 80, 80)
-_SENSITIVE = ("/etc", "/proc", "/root", "/run", "/var/lib/kubelet", "/var/run", "/dev", "/sys", "/boot", "/usr", "/bin")
-_CAPABILITIES = frozenset({"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_RAWIO", "DAC_READ_SEARCH", "CAP_SYS_ADMIN"})
+EVERYWHERE = "*"
+"""In place of nodes: on every one."""
 
 
 class Runs(NamedTuple):
-    """How a workload runs: as which ServiceAccounts (names, of those whose token its pods have), on which nodes, and
-    by what it has a node's root ("" if it has not).
+    """How a workload runs: as which ServiceAccounts (names, of those whose token its pods have), on which nodes (of
+    those that its pods name; EVERYWHERE if none does and it is meant for all), and by what it has a node's root ("" if
+    it has not).
     """
 
     accounts: frozenset[str]
@@ -55,6 +59,7 @@ class Runs(NamedTuple):
 def workloads(snapshot: Snapshot, keys: Iterable[Key]) -> dict[str, Runs]:
     """The workloads of a namespace, of whose objects these are the keys. Pods that have ended are none."""
     found: dict[str, Runs] = {}
+    widely: list[str] = []
     for key in sorted(keys):  # of several pods of a controller that is not read the first is what one would edit
         content = snapshot.get(key) if key.resource in (PODS, *WORKLOADS) else None
         if content is None:
@@ -74,12 +79,18 @@ def workloads(snapshot: Snapshot, keys: Iterable[Key]) -> dict[str, Runs]:
         found[name] = mine if old is None else Runs(
             old.accounts | mine.accounts, old.nodes | mine.nodes, old.escape or mine.escape, old.through
         )  # fmt: skip
+        if key.resource == "daemonsets.apps" and not spec.get("nodeSelector") and not spec.get("affinity"):
+            widely.append(name)
+    for name in widely:
+        found[name] = found[name]._replace(nodes=found[name].nodes or frozenset({EVERYWHERE}))
     return found
 
 
 _KINDS = {"pods": "Pod", "replicationcontrollers": "ReplicationController", "replicasets.apps": "ReplicaSet",
           "deployments.apps": "Deployment", "statefulsets.apps": "StatefulSet", "daemonsets.apps": "DaemonSet",
           "jobs.batch": "Job", "cronjobs.batch": "CronJob"}  # fmt: skip
+_OTHERS = {SERVICE_ACCOUNTS: "ServiceAccount", CLUSTER_ROLES: "ClusterRole", ROLES: "Role",
+           API_RESOURCES: "CustomResourceDefinition"}  # fmt: skip
 
 
 def _through(snapshot: Snapshot, workload: str, key: Key) -> Through:
@@ -93,38 +104,19 @@ def _mounted(snapshot: Snapshot, namespace: str, account: str, spec: Mapping[str
     if own is None:
         own = (snapshot.get(Key(SERVICE_ACCOUNTS, namespace, account)) or {}).get("automountServiceAccountToken")
     return own is not False or any(
-        "serviceAccountToken" in source
+        isinstance(token := source.get("serviceAccountToken"), Mapping) and _is_for_server(token.get("audience"))
         for volume in _all(spec, "volumes") for source in _all(volume.get("projected"), "sources")
     )  # fmt: skip
+
+
+def _is_for_server(audience: Any) -> bool:
+    """Whether the API server takes a token: one for nobody in particular, or for the issuer that most servers have."""
+    return not audience or "kubernetes.default" in str(audience)
 
 
 def _all(given: Any, field: str) -> Iterator[Mapping[str, Any]]:
     found = given.get(field) if isinstance(given, Mapping) else None
     yield from (one for one in found or () if isinstance(one, Mapping))
-
-
-def escape(spec: Mapping[str, Any]) -> str:
-    """By what a pod has the root of its node, in words; "" if by nothing that it says.
-
-    One of these is enough (NSA/CISA Kubernetes Hardening Guide; research into escapes): a privileged container, the
-    host's files, or a capability that is as much.
-    """
-    for field in ("containers", "initContainers", "ephemeralContainers"):
-        for one in _all(spec, field):
-            security = one.get("securityContext") or {}
-            if security.get("privileged") is True:
-                return "a privileged container"
-            added = (security.get("capabilities") or {}).get("add") or ()
-            found = sorted(_CAPABILITIES.intersection(text for text in added if isinstance(text, str)))
-            if found and security.get("runAsNonRoot") is not True:
-                return f"the capability {found[0]}"
-    for volume in _all(spec, "volumes"):
-        path = (volume.get("hostPath") or {}).get("path") if isinstance(volume.get("hostPath"), Mapping) else None
-        if isinstance(path, str) and (path.rstrip("/") == "" or any(
-            path.rstrip("/") == place or path.startswith(f"{place}/") for place in _SENSITIVE
-        )):  # fmt: skip
-            return f"the host's {path}"
-    return ""
 
 
 def of_workload(name: str, runs: Runs, namespace: str) -> Iterator[Edge]:
@@ -134,7 +126,7 @@ def of_workload(name: str, runs: Runs, namespace: str) -> Iterator[Edge]:
         yield Edge((name,), f"serviceaccount:{namespace}/{account}", RUNS_AS, needs)
     if runs.escape:
         yield Edge((name,), NODE, ESCAPES, needs)
-        for node in sorted(runs.nodes):
+        for node in sorted(runs.nodes):  # that of EVERYWHERE is EVERY_NODE
             yield Edge((name,), f"{MACHINE}{node}", ESCAPES, needs)
 
 
@@ -161,6 +153,14 @@ def exposed(live: Connectivity) -> Iterator[Edge]:
             yield Edge((OUTSIDE,), one.workload, EXPOSED, (door, lets) if lets else (door,))
 
 
+def unsure(live: Connectivity) -> Iterator[str]:
+    """The workloads that something leads to from outside, and nobody can say whether policies let it in."""
+    for entry in entries(live.snapshot, live.classes):
+        one = entry.endpoint
+        if not one.node and live.spaces[one.namespace].profile(one, "ingress").unknown:
+            yield one.workload
+
+
 def doors(live: Connectivity) -> Iterator[Fact]:
     """What leads in from outside, whether policies let anybody pass or not."""
     yield from map(_door, entries(live.snapshot, live.classes))
@@ -177,7 +177,8 @@ def key_of_fact(fact: Fact) -> Key | None:
     for resource in DOORS:
         if BY_NAME[resource].kind == through.kind:
             return Key(resource, through.namespace, through.name)
-    found = next((resource for resource, kind in _KINDS.items() if kind == through.kind), None)
+    kinds = _KINDS | _OTHERS
+    found = next((resource for resource, kind in kinds.items() if kind == through.kind), None)
     return Key(found, through.namespace, through.name) if found else None
 
 
@@ -197,6 +198,26 @@ def _letting(live: Connectivity, one: Endpoint, ports: int, *, through_pods: boo
             yield _fact(one, piece.through)
 
 
+def of_new_pods(live: Connectivity, namespace: str) -> frozenset[Fact]:
+    """What lets a pod that somebody makes in a namespace talk to the metadata service: its labels are its author's.
+
+    Looked at are a pod without labels, and one that each policy in use selects.
+    """
+    space = live.spaces.get(namespace)
+    if space is None:
+        return frozenset()
+    mine = (one._replace(workload=f"{NAMESPACE}{namespace}") for one, _ in representatives(space))
+    return frozenset(fact for one in mine for fact in _to_metadata(space, one, present=False))
+
+
+def _to_metadata(space: Space, one: Endpoint, *, present: bool = True) -> Iterator[Fact]:
+    """What lets a class talk to the metadata service; nothing where nobody knows."""
+    direction: Direction = "egress"
+    for piece in () if space.profile(one, direction).unknown else pieces_of(space, one, direction, present=present):
+        if piece.who is None and addresses.common(piece.ranges, METADATA_ADDRESS) and piece.ports.at(one) & _HTTP:
+            yield _fact(one, piece.through)
+
+
 def _fact(one: Endpoint, through: Through) -> Fact:
     """What lets a class do something; where no policy does, it is the namespace that lacks one."""
     subject = f"{NAMESPACE}{one.namespace}" if through.kind == NON_ISOLATED else one.workload
@@ -206,7 +227,6 @@ def _fact(one: Endpoint, through: Through) -> Fact:
 def metadata(live: Connectivity, namespace: str, workload: str) -> Iterator[Edge]:
     """Whether a workload may talk to the cloud's metadata service, and so get its node's identity."""
     space = live.spaces.get(namespace)
-    direction: Direction = "egress"
     for one in space.classes if space else ():
         assert space is not None
         head = f"{CLOUD}node"
@@ -214,11 +234,5 @@ def metadata(live: Connectivity, namespace: str, workload: str) -> Iterator[Edge
             continue
         if one.node:
             yield Edge((one.workload,), head, METADATA)
-        elif not space.profile(one, direction).unknown:
-            found = frozenset(
-                _fact(one, piece.through) for piece in pieces_of(space, one, direction)
-                if piece.who is None and addresses.common(piece.ranges, METADATA_ADDRESS)
-                and piece.ports.at(one) & _HTTP
-            )  # fmt: skip
-            if found:
-                yield Edge((one.workload,), head, METADATA, (found,))
+        elif found := frozenset(_to_metadata(space, one)):
+            yield Edge((one.workload,), head, METADATA, (found,))

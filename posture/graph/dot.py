@@ -6,46 +6,35 @@ Source: the DOT language and escString, graphviz.org/doc/info/lang.html and /doc
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import count
 
 from posture.text import visible
 
 from . import sentences
-from .nodes import CAN, Edge
+from .digraph import ABILITY, ALL, IDENTITY, digraph
 from .paths import Path
 
 _LONGEST = 200
 _SOURCE, _TARGET = "shape=box, style=bold", "shape=doubleoctagon"
-_ABILITY, _OTHER, _ALL = "shape=box, style=rounded", "shape=ellipse", 'shape=circle, label="all"'
+_OTHER = "shape=ellipse"
+_SHAPES = {ABILITY: "shape=box, style=rounded", ALL: 'shape=circle, label="all"'}
 
 
 def dot(paths: Iterable[Path], titles: sentences.Titles) -> str:
     """A directed graph from left to right. Sources, targets, abilities and AND nodes have shapes of their own."""
     given = [*paths]
-    edges = list(dict.fromkeys(edge for path in given for edge in path.edges))
     sources, targets = {path.source for path in given}, {path.target for path in given}
-    names = list(dict.fromkeys(
-        (*(path.source for path in given), *(node for edge in edges for node in (*edge.tail, edge.head)))
-    ))  # fmt: skip
-    ids = {name: f"n{number}" for number, name in enumerate(names)}
+    drawn = digraph(dict.fromkeys(edge for path in given for edge in path.edges))
+    drawn.add_nodes_from((name, {"kind": IDENTITY}) for name in sources if name not in drawn)
+    ids = {name: f"n{number}" for number, name in enumerate(drawn)}
     lines = ["digraph posture {", "  rankdir=LR;"]
-    for name in names:
-        shape = _SOURCE if name in sources else _TARGET if name in targets else (
-            _ABILITY if name.startswith(CAN) else _OTHER)  # fmt: skip
-        lines.append(f"  {ids[name]} [{shape}, label={_quoted(sentences.name(name, titles))}];")
-    joints = count()
-    for edge in edges:
-        lines += _drawn(edge, ids, joints)
+    for name, kind in drawn.nodes(data="kind"):
+        shape = _SOURCE if name in sources else _TARGET if name in targets else _SHAPES.get(kind, _OTHER)
+        label = "" if kind == ALL else f", label={_quoted(sentences.name(name, titles))}"
+        lines.append(f"  {ids[name]} [{shape}{label}];")
+    for tail, head, edge in drawn.edges(data="edge"):
+        label = f" [label={_quoted(edge.rule)}]" if edge is not None else ""
+        lines.append(f"  {ids[tail]} -> {ids[head]}{label};")
     return "\n".join([*lines, "}"])
-
-
-def _drawn(edge: Edge, ids: dict[str, str], joints: count[int]) -> list[str]:
-    label = f"[label={_quoted(edge.rule)}]"
-    if len(edge.tail) == 1:
-        return [f"  {ids[edge.tail[0]]} -> {ids[edge.head]} {label};"]
-    joint = f"a{next(joints)}"
-    tails = [f"  {ids[node]} -> {joint};" for node in edge.tail]
-    return [f"  {joint} [{_ALL}];", *tails, f"  {joint} -> {ids[edge.head]} {label};"]
 
 
 def _quoted(text: str) -> str:

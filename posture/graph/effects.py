@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from posture.admission.enforcement import Profile, bits
-from posture.admission.evaluate import Admission
-from posture.admission.violations import VIOLATIONS
+from posture.admission.evaluate import Admission, like, place_of
+from posture.admission.explain import decided
+from posture.admission.policy import Space
+from posture.admission.requests import NAMESPACES, Request
+from posture.admission.violations import NEW, VIOLATIONS
 from posture.kinds import API_RESOURCES
 from posture.model import CLUSTER_SCOPE, Snapshot, Through
 from posture.network.connectivity import Connectivity
 from posture.rbac import subjects
-from posture.rbac.evaluate import SERVICE_ACCOUNTS, Access
+from posture.rbac.evaluate import CLUSTER_ROLES, SERVICE_ACCOUNTS, Access
 
-from .catalogue import Escalation
+from .catalogue import IN_NEW, UNLABELLED, Escalation
 from .nodes import (
     ABSENT,
     ACCOUNT,
@@ -34,7 +38,7 @@ from .nodes import (
 )
 
 ANY = "*"
-_POD_SECURITY = "podsecurity"
+POD_SECURITY = "podsecurity"
 
 
 class Inventory:
@@ -88,6 +92,22 @@ class Inventory:
         """The engines that have a policy which may refuse something."""
         return sorted({policy.engine for policy in self.admission.policies if policy.enforces is not False})
 
+    @cached_property
+    def aggregated(self) -> Collection[str]:
+        """The ClusterRoles that are made of others, by their labels."""
+        found = ((key.name, content.get("aggregationRule")) for key, content in self.snapshot.objects(CLUSTER_ROLES))
+        return sorted(name for name, rule in found if isinstance(rule, Mapping) and rule.get("clusterRoleSelectors"))
+
+    def aggregating(self, node: str) -> Iterator[str]:
+        """The roles that may be given any rule because another one may: a label on it has them take its rules in.
+
+        To change a ClusterRole's rules is to change its labels (pkg/registry/rbac/clusterrole); the controller copies
+        what the labels select (pkg/controller/clusterroleaggregation), whatever it is.
+        """
+        name = node.removeprefix(f"{REWRITE}ClusterRole/").removesuffix(f"@{CLUSTER_SCOPE}")
+        if node == _rewrite("ClusterRole", name) and ("", name) in self.snapshot.index.get(CLUSTER_ROLES, {}):
+            yield from (_rewrite("ClusterRole", other) for other in self.aggregated if other != name)
+
     def serves(self, resource: str) -> bool:
         """Whether the API serves a resource (`applications.argoproj.io`)."""
         return ("", resource) in self.snapshot.index.get(API_RESOURCES, {})
@@ -112,7 +132,9 @@ class Effects:
         if "rewrite" in effect:
             kind, _, variable = effect["rewrite"].partition("/")
             place = scope if kind == "Role" else CLUSTER_SCOPE
-            yield f"{REWRITE}{kind}/{_filled(variable, names)}@{place}"
+            yield _rewrite(kind, _filled(variable, names), place)
+        if "aggregate" in effect:
+            yield from (_rewrite("ClusterRole", name) for name in self.of.aggregated)
         if isinstance(effect.get("ability"), str):
             yield can(effect["ability"], scope)
 
@@ -189,11 +211,15 @@ def by_namespace(escalation: Escalation) -> bool:
 def rewrites(through: Through) -> tuple[str, ...]:
     """The nodes that say of a role that it may be given any rule."""
     if through.kind == "ClusterRole":
-        return f"{REWRITE}ClusterRole/{through.name}@*", f"{REWRITE}ClusterRole/*@*"
+        return _rewrite(through.kind, through.name), _rewrite(through.kind, ANY)
     if through.kind != "Role":
         return ()  # a ServiceAccount with a cloud identity
-    names = (f"{REWRITE}Role/{through.name}@", f"{REWRITE}Role/*@")
-    return tuple(f"{name}{scope}" for name in names for scope in (through.namespace, CLUSTER_SCOPE))
+    scopes = (through.namespace, CLUSTER_SCOPE)
+    return tuple(_rewrite(through.kind, name, scope) for name in (through.name, ANY) for scope in scopes)
+
+
+def _rewrite(kind: str, name: str, scope: str = CLUSTER_SCOPE) -> str:
+    return f"{REWRITE}{kind}/{name}@{scope}"
 
 
 def _filled(text: str, names: Mapping[str, str]) -> str:
@@ -227,15 +253,48 @@ def violations(patterns: Iterable[str]) -> int:
     )  # fmt: skip
 
 
-def admitted(admission: Admission, namespace: str, wanted: int, *, unlabelled: bool = False) -> Admitted:
-    """Which of some violations are admitted in a namespace; `unlabelled` if it had no Pod Security labels."""
-    space = admission.spaces.get(namespace)
-    if space is None:
+def admitted(admission: Admission, word: str, namespace: str, wanted: int, without: str = "") -> Admitted:
+    """Which of some violations are admitted in a namespace, as a predicate means it: `admits` as it is there,
+    `admitsUnlabelled` if it had no Pod Security labels, `admitsInNewNamespace` in one that may come (for which the
+    scope is `*`). `without` is an engine that refuses nothing any more.
+    """
+    if word == IN_NEW:
+        profile = _in_new(admission, without) if namespace == CLUSTER_SCOPE else None
+    else:
+        space = admission.spaces.get(namespace)
+        profile = space.profile if space else None
+    if profile is None:
         return Admitted(0, wanted)
-    if not unlabelled:
-        return Admitted(wanted & ~space.profile.refused & ~space.profile.unknown, wanted & space.profile.unknown)
-    others = Profile(tuple(part for part in space.profile.parts if part.policy.engine != _POD_SECURITY), wanted)
-    return Admitted(wanted & ~others.refused & ~others.unknown, wanted & others.unknown)
+    off = {without, POD_SECURITY if word == UNLABELLED else ""} - {""}
+    if off:
+        profile = _without(profile, frozenset(off))
+    return Admitted(wanted & ~profile.refused & ~profile.unknown, wanted & profile.unknown)
+
+
+def _without(profile: Profile, engines: frozenset[str]) -> Profile:
+    """What is refused without some engines."""
+    known: dict[frozenset[str], Profile] = profile.__dict__.setdefault("_without_engines", {})
+    if engines not in known:
+        parts = tuple(part for part in profile.parts if part.policy.engine not in engines)
+        known[engines] = Profile(parts, profile.asked)
+    return known[engines]
+
+
+def subject_of(scope: str) -> str:
+    """Of whom admission speaks in a scope."""
+    return place_of("" if scope == CLUSTER_SCOPE else scope)[0]
+
+
+def _in_new(admission: Admission, without: str) -> Profile | None:
+    """What is refused in a namespace that may come, without labels; None where none can be created so, for sure."""
+    known: dict[str, Profile | None] = admission.__dict__.setdefault("_in_new_namespace", {})
+    if without not in known:
+        space = Space.of(NEW, None)
+        others = tuple(policy for policy in admission.policies if policy.engine != without)
+        request = Request("CREATE", NAMESPACES, "", NEW, NEW, space.object)
+        answer = decided(replace(admission, policies=others), space, request)
+        known[without] = like(admission, space) if answer.allowed else None
+    return known[without]
 
 
 def named(mask: int) -> str:

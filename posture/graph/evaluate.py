@@ -7,24 +7,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, product
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from posture import admission, network, rbac
-from posture.model import CLUSTER_SCOPE, Changed, Snapshot, Through, Version
+from posture.model import CLUSTER_SCOPE, Changed, Snapshot, Through
 from posture.rbac import subjects
 from posture.rbac.evaluate import SERVICE_ACCOUNTS, Where, grant_of, scopes, usable
 from posture.rbac.rules import ALL, Rule, parse
 
 from . import crossing, effects
-from .abilities import Ability, Conditions, Grant, bearers, matters, of_role, of_subject
+from .abilities import Ability, Grant, bearers, meaning, of_role, of_subject
 from .catalogue import Escalation
+from .following import EVERYWHERE, Catalogue, Following, request
 from .nodes import (
     ACCOUNT,
     CAN,
     CLOUD,
     CLUSTER_ADMIN,
+    ENGINE,
     EVERY_NODE,
     GROUP,
     MACHINE,
@@ -38,7 +40,7 @@ from .nodes import (
     WORKLOAD,
     Edge,
     Fact,
-    can,
+    condition,
     is_set,
     namespace_of,
     secrets,
@@ -51,50 +53,8 @@ READS = tuple(dict.fromkeys((
     *(kind for domain in DOMAINS.values() for kind in domain.READS),
     *crossing.DOORS,
 )))  # fmt: skip
-MEMBER, ONE_OF, ASSUMES, EVERYWHERE, HOLDS = "member-of", "one-of", "assumes-cloud-identity", "everywhere", "holds"
+MEMBER, ONE_OF, ASSUMES = "member-of", "one-of", "assumes-cloud-identity"
 _MASTERS = GROUP + subjects.MASTERS
-
-
-class Catalogue:
-    """The escalations that hold for a version of Kubernetes, compiled."""
-
-    def __init__(self, escalations: Iterable[Escalation], version: Version | None) -> None:
-        self.given, self.version = tuple(escalations), version
-        self.all = {one.id: one for one in sorted(self.given, key=_plainness) if one.applies(version)}
-        self.conditions = Conditions(self.all.values())
-        self.users: dict[str, list[Escalation]] = {}
-        for one in self.all.values():
-            for used in one.uses:
-                self.users.setdefault(used, []).append(one)
-        self.wanted = {
-            (one.id, field): effects.violations(one.where[field])
-            for one in self.all.values() for field in ("admits", "admitsUnlabelled") if field in one.where
-        }  # fmt: skip
-        self.variables = {
-            one.id: _variables(one.effect) if self.single(one) else frozenset() for one in self.all.values()
-        }
-        """What the names are that each leads to by itself."""
-        self.parts = {
-            one.id: [*(_part(one, number) for number in range(len(one.requests))), *one.uses]
-            for one in self.all.values()
-        }  # fmt: skip
-        """The abilities that make each."""
-        self.rewriting = Conditions(one for one in self.all.values() if "rewrite" in one.effect)
-        self.wide = frozenset(
-            name for one in self.all.values() for name in (one.id, *one.uses)
-            if any(":*/" in text and not text.endswith("/*") for text in one.effect.get("become", ()))
-        )  # fmt: skip
-        """Those that lead to some identities of every namespace, wherever they are met."""
-
-    def single(self, one: Escalation) -> bool:
-        """Whether one identity meets it, and nothing else has to hold."""
-        return len(one.requests) == 1 and not one.uses
-
-
-def _plainness(one: Escalation) -> tuple[bool, int, str]:
-    """What takes fewest permissions is told first, and before all that whoever holds everything holds everything."""
-    leaves = [leaf for tree in one.trees for leaf in tree.leaves()]
-    return not any(leaf.verbs == ("*",) for leaf in leaves), len(leaves), one.id
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +82,11 @@ class Graph:
         """What there is."""
         return effects.Inventory(self.results["rbac"], self.results["network"], self.results["admission"])
 
+    @cached_property
+    def following(self) -> Following:
+        """What follows from conditions."""
+        return Following(self.of, self.catalogue)
+
     def edges(self, node: str) -> tuple[Edge, ...]:
         """The edges that a node takes part in as (part of) their tail."""
         found = self._asked.get(node)
@@ -136,7 +101,7 @@ class Graph:
     def _kept_at(self, node: str) -> tuple[Edge, ...]:
         """The same, kept where graphs that differ elsewhere find it."""
         wide = self.catalogue.wide
-        name = "" if node.startswith(CAN) and _named(node)[0].partition("#")[0] in wide else place_of(node)
+        name = "" if node.startswith(CAN) and condition(node).escalation in wide else place_of(node)
         place = self.known.get(name)
         if place is None:
             place = self.known[name] = {}
@@ -170,8 +135,12 @@ class Graph:
             yield from crossing.exposed(self.results["network"])
         elif node == EVERY_NODE:
             yield from crossing.of_every_node()
+        elif node == NODE:
+            yield from self.following.of_target(node)
+        elif node.startswith(ENGINE):
+            yield from self.following.of_engine(node)
         elif node.startswith(CAN):
-            yield from self._of_ability(node)
+            yield from self.following.of_condition(node)
         elif node.startswith(ROLE):
             yield from self._of_role(node)
         elif node.startswith(REWRITE):
@@ -195,7 +164,7 @@ class Graph:
             yield Edge((node,), CLUSTER_ADMIN, "system-masters")
             return
         for ability in of_subject(live, self.catalogue.conditions, node):
-            yield from self._of_met(node, ability)
+            yield from self.following.met_by(node, ability)
         yield from self._of_rewritten(node)
         for where, through, held in self._own(node):
             for word, name in sorted(held.opaque):
@@ -214,109 +183,7 @@ class Graph:
                 if held is not None and held.opaque:
                     yield (subject, scope), through, held
 
-    def _of_met(self, node: str, ability: Ability) -> Iterator[Edge]:
-        """The edges from whoever meets one request of an escalation."""
-        escalation = self.catalogue.all[ability.escalation]
-        if not self._is_served(escalation):
-            return
-        wanted, tail = self.catalogue.variables[escalation.id], (node,)
-        limits = [
-            (name, sorted(values - {"*"}))  # a name like any other, that no object has
-            for name, values in ability.names if values is not None and name in wanted
-        ]  # fmt: skip
-        for values in product(*(values for _, values in limits)):
-            names = dict(zip((name for name, _ in limits), values, strict=True))
-            for place in self._narrowed(ability, escalation):
-                yield Edge(tail, _request(escalation, ability.request, place, names), HOLDS, ability.needs)
-
-    def _narrowed(self, ability: Ability, escalation: Escalation) -> Iterable[str]:
-        """The scopes that an ability is about; a variable $ns is the namespace itself."""
-        scope, only = ability.scope, escalation.where.get("namespaces")
-        named = dict(ability.names).get("$ns")
-        places: Iterable[str] = (scope,)
-        if scope == CLUSTER_SCOPE and named is not None:
-            places = sorted(named.intersection(self.of.namespaces))
-        if only is None:
-            return places
-        return only if [*places] == [CLUSTER_SCOPE] else [one for one in only if one in places]
-
-    # Conditions of escalations --------------------------------------------------------------------------------------
-
-    def _of_ability(self, node: str) -> Iterator[Edge]:
-        """What follows where the condition of an escalation, or one request of it, is met."""
-        name, scope, names = _named(node)
-        identity, _, number = name.partition("#")
-        escalation = self.catalogue.all.get(identity)
-        if escalation is None:
-            return
-        if number:
-            yield from self._joined(escalation, scope)
-            if scope == CLUSTER_SCOPE:
-                yield from (Edge((node,), f"{CAN}{name}@{place}", EVERYWHERE) for place in self.of.namespaces)
-            return
-        if self._holds_here(escalation, scope):
-            yield from self._effect(node, escalation, scope, names)
-        if scope == CLUSTER_SCOPE and self._is_local(escalation):
-            yield from (Edge((node,), f"{node.rpartition('@')[0]}@{place}", EVERYWHERE) for place in self.of.namespaces)
-        if not names:
-            for user in self.catalogue.users.get(identity, ()):
-                yield from self._joined(user, scope)
-
-    def _is_local(self, escalation: Escalation) -> bool:
-        """Whether it has to be looked at namespace by namespace."""
-        local = {"admits", "admitsUnlabelled"} & escalation.where.keys()
-        return bool(local or escalation.id in self.catalogue.users or effects.by_namespace(escalation))
-
-    def _joined(self, escalation: Escalation, scope: str) -> Iterator[Edge]:
-        """The edge into a condition that several requests, or other escalations, make together."""
-        if scope != CLUSTER_SCOPE and escalation.id not in self.catalogue.users and (
-            not self._holds_here(escalation, scope) or self._admitted(escalation, scope) is None
-        ):  # fmt: skip
-            return  # nothing follows
-        tail = tuple(sorted({can(part, scope) for part in self.catalogue.parts[escalation.id]}))
-        used = [self._admitted(one, scope) for one in map(self.catalogue.all.get, escalation.uses) if one]
-        if None in used:
-            return
-        needs = tuple(chain.from_iterable(one for one in used if one))
-        if len(tail) > 1 or escalation.id in self.catalogue.users:
-            yield Edge(tail, can(escalation.id, scope), escalation.id, needs)
-        elif self._holds_here(escalation, scope):
-            yield from self._effect(tail[0], escalation, scope, {}, needs)
-
-    def _is_served(self, escalation: Escalation) -> bool:
-        """Whether anything can follow: what is used by others counts whether the API serves it or not."""
-        serves = escalation.where.get("serves")
-        return not serves or escalation.id in self.catalogue.users or self.of.serves(serves)
-
-    def _holds_here(self, escalation: Escalation, scope: str) -> bool:
-        serves = escalation.where.get("serves")
-        if serves and not self.of.serves(serves):
-            return False
-        local = {"admits", "admitsUnlabelled"} & escalation.where.keys() or effects.by_namespace(escalation)
-        return scope != CLUSTER_SCOPE or not local
-
-    def _admitted(self, escalation: Escalation, scope: str) -> tuple[frozenset[Fact], ...] | None:
-        """What admits an escalation in a scope, for whoever meets it; None where something refuses it."""
-        needs: list[frozenset[Fact]] = []
-        for word in ("admits", "admitsUnlabelled"):
-            if word not in escalation.where:
-                continue
-            wanted = self.catalogue.wanted[escalation.id, word]
-            found = effects.admitted(self.results["admission"], scope, wanted, unlabelled=word == "admitsUnlabelled")
-            if not found.sure:
-                return None
-            through = Through(word, scope, effects.named(found.sure))
-            needs.append(frozenset({Fact("admission", f"namespace:{scope}", scope, through)}))
-        return tuple(needs)
-
-    def _effect(
-        self, node: str, escalation: Escalation, scope: str, names: Mapping[str, str],
-        more: tuple[frozenset[Fact], ...] = (),
-    ) -> Iterator[Edge]:  # fmt: skip
-        needs = self._admitted(escalation, scope)
-        if needs is not None:
-            for head in effects.Effects(self.of).heads(escalation.effect, scope, names):
-                yield Edge((node,), head, escalation.id, more + needs)
+    # Roles that may be given any rule --------------------------------------------------------------------------------
 
     @cached_property
     def rewritable(self) -> frozenset[str]:
@@ -326,10 +193,10 @@ class Graph:
         theirs = chain.from_iterable(of_subject(live, conditions, one) for one in bearers(live, conditions))
         for ability in chain(theirs, self._rewriting_roles()):
             escalation = self.catalogue.all[ability.escalation]
-            for edge in self._of_met(ability.subject, ability):
-                _, scope, names = _named(edge.head)
+            for edge in self.following.met_by(ability.subject, ability):
+                _, _, scope, names = condition(edge.head)
                 found.update(effects.Effects(self.of).heads(escalation.effect, scope, names))
-        return frozenset(found)
+        return frozenset(found.union(*map(self.of.aggregating, found)))
 
     def _rewriting_roles(self) -> Iterator[Ability]:
         """What roles meet by which other roles are rewritten, for who may grant them to himself; who holds everything
@@ -359,9 +226,14 @@ class Graph:
         return Edge(tuple(sorted((node, subject))), head, "rewritten-role", (need,))
 
     def _of_rewrite(self, node: str) -> Iterator[Edge]:
-        """What a role that may be given any rule gives to those who are granted it."""
+        """What a role that may be given any rule gives to those who are granted it. Whoever may rewrite every
+        ClusterRole may do so by one that he is granted cluster-wide.
+        """
+        if node == f"{REWRITE}ClusterRole/*@*":
+            yield Edge((node,), CLUSTER_ADMIN, "rewritten-role")
         for through in self._by_rewrite.get(node, ()):
             yield from (self._rewriting(node, where, through) for where in self.granted(through))
+        yield from (Edge((node,), other, "aggregated-role") for other in self.of.aggregating(node))
 
     @cached_property
     def _by_rewrite(self) -> Mapping[str, list[Through]]:
@@ -379,10 +251,11 @@ class Graph:
             grant = grant_of(key, content) if content is not None else None
             yield from ((subject, grant.scope) for subject in (grant.subjects if grant else ()))  # type: ignore[union-attr]
 
-    def matters(self, where: Where) -> bool:
-        """Whether anything may follow from what is granted somewhere."""
+    def meaning(self, where: Where) -> object:
+        """What may follow from what is granted somewhere: equal where the same does."""
         live = self.results["rbac"]
-        return matters(live, self.catalogue.conditions, where) or any(
+        found = meaning(live, self.catalogue.conditions, where)
+        return found, bool(found) or any(
             not self.rewritable.isdisjoint(effects.rewrites(through)) for through in live.own(where)
         )
 
@@ -394,7 +267,7 @@ class Graph:
         through = Through(kind, scope if kind == "Role" else "", name)
         live = self.results["rbac"]
         for ability in of_role(live, self.catalogue.conditions, through, scope, node):
-            yield from self._of_met(node, ability)
+            yield from self.following.met_by(node, ability)
 
     def _of_set(self, node: str) -> Iterator[Edge]:
         """A set of nodes, and what is in it."""
@@ -449,32 +322,9 @@ class Graph:
         found: dict[str, None] = {}
         for ability in self.catalogue.conditions.met([grant], [grant], "", scope):
             escalation = self.catalogue.all[ability.escalation]
-            for place in self._narrowed(ability, escalation):
-                found[_request(escalation, ability.request, place, {})] = None
+            for place in self.following.narrowed(ability, escalation) if self.following.is_served(escalation) else ():
+                found[request(escalation, ability.request, place, {})] = None
         return [*found]
-
-
-def _variables(effect: Mapping[str, Any]) -> frozenset[str]:
-    texts = (*effect.get("become", ()), effect.get("grantRulesOf", ""), effect.get("rewrite", ""))
-    return frozenset(part for text in texts for part in (text.rpartition("/")[2], text.partition(":")[2])
-                     if part.startswith("$") and part != "$ns")  # fmt: skip
-
-
-def _part(escalation: Escalation, number: int) -> str:
-    """The name of one request of an escalation, as an ability: its own where it is all that there is to it."""
-    return escalation.id if len(escalation.requests) == 1 and not escalation.uses else f"{escalation.id}#{number}"
-
-
-def _request(escalation: Escalation, number: int, scope: str, names: Mapping[str, str]) -> str:
-    limit = "\0".join(f"{name}={value}" for name, value in sorted(names.items()))
-    return can(_part(escalation, number), scope, limit)
-
-
-def _named(node: str) -> tuple[str, str, dict[str, str]]:
-    """The name of an ability, its scope, and what its variables are limited to."""
-    name, _, scope = node.removeprefix(CAN).rpartition("@")
-    name, _, limit = name.partition("[")
-    return name, scope, dict(part.split("=", 1) for part in limit[:-1].split("\0")) if limit else {}
 
 
 def _rewritten(one: Graph, other: Graph) -> Iterator[Where]:

@@ -11,9 +11,10 @@ from posture.model import CLUSTER_SCOPE, INCOMPLETE, Gap, Snapshot
 from posture.network.allowed import pieces_of
 from posture.network.effect import ends
 from posture.rbac import subjects
-from posture.text import listed
+from posture.text import gap_place, listed
 
 from . import sentences
+from .crossing import EVERYWHERE, unsure
 from .evaluate import MEMBER, READS, Graph
 from .nodes import (
     ACCOUNT,
@@ -21,6 +22,7 @@ from .nodes import (
     CLOUD,
     CLUSTER_ADMIN,
     ENGINE,
+    EVERY_NODE,
     GROUP,
     MACHINE,
     NAMESPACE_ADMIN,
@@ -40,13 +42,15 @@ RUN_PODS = "create-pods"
 """The escalation whose condition is that pods can be run."""
 FIRST = 20
 """Names of a longer list that are given beside their number."""
+_NEAR = 3
 _KINDS = {USER: "users", GROUP: "groups", ACCOUNT: "serviceaccounts", WORKLOAD: "workloads"}
 
 
 @dataclass(frozen=True, slots=True)
 class Blast:
-    """What is lost with a token or a workload: a path to each target, the identities that it becomes by kind, the
-    namespaces in which it can run pods, the workloads of other namespaces that it may talk to. All sorted.
+    """What is lost with a token or a workload: a path to each target, the Secrets of each namespace among them; the
+    identities that it becomes by kind, the namespaces in which it can run pods, the workloads of other namespaces that
+    it may talk to. All sorted.
 
     `everything`: it reaches cluster-admin, and so everybody; then no identity is listed.
     """
@@ -64,7 +68,8 @@ class Blast:
 
 def source_of(graph: Graph, text: str) -> str:
     """The node that somebody names: `outside`, a subject, `workload:NS/NAME[Kind]`, `NS/NAME` of one workload,
-    `node:NAME`. Users and groups need not be known to any grant. Raises ValueError for what is nothing.
+    `node:NAME`. Users and groups need not be known to any grant (`unknown` says so). Raises ValueError for what is
+    nothing.
     """
     if text == OUTSIDE or (text.startswith(GROUP) and text != GROUP):
         return text
@@ -74,12 +79,14 @@ def source_of(graph: Graph, text: str) -> str:
         namespace, _, name = text.removeprefix(ACCOUNT).partition("/")
         if text in graph.of.subjects or name in graph.of.accounts.get(namespace, ()):
             return text
-        known = [f"{ACCOUNT}{namespace}/{one}" for one in graph.of.accounts.get(namespace, ())]
-        raise _nothing("ServiceAccount", text, known or _homes(graph, ACCOUNT))
+        known = [f"{ACCOUNT}{place}/{one}" for place in _near(graph, namespace)
+                 for one in graph.of.accounts.get(place, ())]  # fmt: skip
+        raise _nothing(f"there is no ServiceAccount {text.removeprefix(ACCOUNT)}", text, known)
     if text.startswith(MACHINE):
         machines = {one for place in graph.of.namespaces for its in graph.runs(place).values() for one in its.nodes}
         if text.removeprefix(MACHINE) not in machines:
-            raise _nothing("node with a pod", text, [f"{MACHINE}{one}" for one in sorted(machines)])
+            known = [f"{MACHINE}{one}" for one in sorted(machines - {EVERYWHERE})]
+            raise _nothing(f"no pod is known to run on node {text.removeprefix(MACHINE)}", text, known)
         return text
     return _workload(graph, text)
 
@@ -94,17 +101,36 @@ def _workload(graph: Graph, text: str) -> str:
     if len(found) > 1:
         raise ValueError(f"there are several workloads {wanted}: {listed(sorted(found), 5)}")
     if not found:
-        raise _nothing("workload", wanted, [name.rpartition("[")[0] for name in known] or _homes(graph, ""))
+        near = [name.removeprefix(WORKLOAD).rpartition("[")[0] for place in _near(graph, namespace)
+                for name in graph.runs(place)]  # fmt: skip
+        raise _nothing(f"there is no workload {wanted}", wanted, near)
     return WORKLOAD + found[0]
 
 
-def _homes(graph: Graph, prefix: str) -> list[str]:
-    return [f"{prefix}{namespace}/" for namespace in graph.of.namespaces]
+def _near(graph: Graph, namespace: str) -> list[str]:
+    """The namespace, or those of which the names are near to it."""
+    known = graph.of.namespaces
+    return [namespace] if namespace in known else get_close_matches(namespace, known, _NEAR, 0.4)
 
 
 def _nothing(what: str, text: str, known: Iterable[str]) -> ValueError:
-    near = get_close_matches(text, sorted(set(known)), 3, 0.4)
-    return ValueError(f"there is no {what} {text}" + (f"; near to it: {listed(near)}" if near else ""))
+    return ValueError(what + _alike(text, known))
+
+
+def _alike(text: str, known: Iterable[str]) -> str:
+    near = get_close_matches(text, sorted(set(known)), _NEAR, 0.4)
+    return f"; near to it: {listed(near)}" if near else ""
+
+
+def unknown(graph: Graph, node: str) -> str:
+    """That no grant names a user or a group, with near names; "" where one does, and of all that is no user or group.
+
+    Only who authenticates them knows whether they are there.
+    """
+    kind, _, name = node.partition(":")
+    if not node.startswith((USER, GROUP)) or node in graph.of.subjects or name.startswith("system:"):
+        return ""
+    return f"no grant names {node}" + _alike(node, (one for one in graph.of.subjects if one.startswith(f"{kind}:")))
 
 
 def sink_of(graph: Graph, text: str) -> str:
@@ -118,13 +144,39 @@ def sink_of(graph: Graph, text: str) -> str:
     known |= {f"{ENGINE}{name}" for name in graph.of.engines}
     known |= {f"{CLOUD}{name}" for held in held_by for word, name in held.opaque if word == "assume"}
     if text not in known:
-        raise _nothing("target", text, known)
+        raise _nothing(f"there is no target {text}", text, known)
     return text
 
 
 def doubt(snapshot: Snapshot) -> Gap | None:
     """The gap that may hide a path; None where all was read."""
     return next((gap for gap in snapshot.gaps if gap.reason in INCOMPLETE and gap.resource in (*READS, "*")), None)
+
+
+def doubts(graph: Graph, *asked: str) -> list[str]:
+    """Why there may be paths that were not found, in words: a gap, and for the sources that are asked a door of which
+    nobody can say whether policies close it, and the root of a node of which nobody knows what else runs there.
+    """
+    gap = doubt(graph.snapshot)
+    found = [] if gap is None else [f"{gap_place(gap.resource, gap.namespace, str)}: {gap.reason}, {gap.message}"]
+    if OUTSIDE in asked:
+        shut = next(unsure(graph.results["network"]), "")
+        found += [f"nobody can say whether policies let the outside reach {sentences.name(shut)}"] if shut else []
+    return found + [text for source in asked if (text := _unplaced(graph, source))]
+
+
+def _unplaced(graph: Graph, source: str) -> str:
+    """That a privileged workload was taken over, and on which nodes its pods run is not known: in a folder no pod has
+    one, and where pods were read from a cluster a workload without any runs nowhere.
+    """
+    held_by = held(graph.edges, [source])
+    if CLUSTER_ADMIN in held_by or EVERY_NODE in held_by:
+        return ""
+    runs = {node: its for node in held_by if (its := graph.runs(namespace_of(node)).get(node)) is not None}
+    name = next((node for node, its in runs.items() if its.escape and not its.nodes), "")
+    if not name or any(its.nodes - {EVERYWHERE} for place in graph.of.namespaces for its in graph.runs(place).values()):
+        return ""
+    return f"{sentences.name(name)} has the root of its node, and on which nodes its pods run is not in a folder"
 
 
 # Paths --------------------------------------------------------------------------------------------------------------
@@ -137,11 +189,14 @@ def path(graph: Graph, source: str, sink: str) -> Path | None:
 
 def of_source(graph: Graph, source: str) -> list[Found]:
     """The shortest proof to each target that a source reaches, the gravest first."""
-    return _proofs(held(graph.edges, [source]), source)
+    found = held(graph.edges, [source])
+    return _proofs(found, source, targets(found))
 
 
-def _proofs(found: Mapping[str, Edge | None], source: str) -> list[Found]:
-    paths = (proof(found, source, target) for target in widest(targets(found)))
+def _proofs(found: Mapping[str, Edge | None], source: str, reached: Sequence[str]) -> list[Found]:
+    """The proofs of targets; that a node is one is none."""
+    wanted = (target for target in widest(reached) if target != NODE or not source.startswith(MACHINE))
+    paths = (proof(found, source, target) for target in wanted)
     return sorted((Found(one) for one in paths if one is not None), key=gravity)
 
 
@@ -154,8 +209,10 @@ def blast(graph: Graph, source: str) -> Blast:
     everything = CLUSTER_ADMIN in found
     places = {node.rpartition("@")[2] for node in found if node.startswith(f"{CAN}{RUN_PODS}@")}
     everywhere = everything or CLUSTER_SCOPE in places
+    inside = () if everything else (node for node in found if node.startswith(f"{SECRETS}/"))
     return Blast(
-        source, tuple(_proofs(found, source)), everything, {} if everything else _identities(found),
+        source, tuple(_proofs(found, source, sorted({*targets(found), *inside}))), everything,
+        {} if everything else _identities(found),
         tuple(graph.of.namespaces if everywhere else sorted(places)), tuple(sorted(_connections(graph, source))),
     )  # fmt: skip
 
@@ -218,6 +275,6 @@ def counted(names: Sequence[str]) -> dict[str, Any]:
 
 
 __all__ = [
-    "Blast", "Found", "blast", "blast_record", "counted", "doubt", "edge_record", "everybody", "of_source",
-    "path", "record", "sink_of", "source_of",
+    "Blast", "Found", "blast", "blast_record", "counted", "doubt", "doubts", "edge_record", "everybody", "of_source",
+    "path", "record", "sink_of", "source_of", "unknown",
 ]  # fmt: skip

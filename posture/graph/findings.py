@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from posture.drift.causes import absent
+from posture.drift.causes import UPGRADE, absent
 from posture.drift.findings import OwnerOf, fingerprint_of
-from posture.kinds import BY_NAME
+from posture.kinds import API_RESOURCES, BY_NAME
 from posture.model import (
+    CLUSTER_SCOPE,
     INCOMPLETE,
     SEVERITIES,
     AttackPath,
@@ -23,8 +24,11 @@ from posture.model import (
     Key,
     Snapshot,
     Unit,
+    Unknown,
+    Version,
     differences,
 )
+from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS
 from posture.text import count
 
 from . import crossing
@@ -33,18 +37,28 @@ from .attribution import Attribution, Gained, Own, Place, Signed, attributed, gr
 from .catalogue import Escalation
 from .compare import compare
 from .evaluate import NAME, READS, Graph, assembled
+from .nodes import namespace_of
 from .paths import path
-from .sentences import name, titled
+from .sentences import name
+from .structure import ESCALATION
 from .trial import Trial
+from .words import Words
 
 KEPT = 20
 """So many paths are kept with a finding, the gravest."""
 TRIED = 20
 """So many ways back are tried in a run: each evaluates all domains again."""
 NOT_TRIED = "there are many: posture explain path --cut looks for the smallest edit"
+_DELETED = (CLUSTER_ROLES, ROLES, *crossing.DOORS)
+"""What is new of these kinds may be deleted again: nothing runs by it."""
+_WHOSE = {
+    SERVICE_ACCOUNTS: "the ServiceAccount is new: whether it is to exist is for its owner to say",
+    API_RESOURCES: "the resource is new: whether its controller is to run is for its owner to say",
+}
 type Back = tuple[Fix | None, str]
 """A fix, or why there is none."""
-STRUCTURE = ("serviceaccounts", *crossing.WORKLOAD_KINDS, *crossing.DOORS)
+STRUCTURE = (API_RESOURCES, CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS, *crossing.WORKLOAD_KINDS, *crossing.DOORS)
+"""The kinds of objects that make paths though no domain tells a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,8 @@ class Sides:
     baselines: Sequence[Mapping[str, Any]]
     changes: Sequence[Change]
     peers: Peers
+    bounded: frozenset[str] = frozenset()
+    """The namespaces of which a file says what they may hold."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -79,7 +95,7 @@ class Sides:
             before: Snapshot = results["rbac"].snapshot
             changed = [
                 Changed(key, self.snapshot.get(key), before.get(key))
-                for key, _, _ in differences(self.snapshot.index, before.index, READS)
+                for key, _, _ in differences(self.snapshot.index, before.index, (*READS, API_RESOURCES))
             ]
             found.append(assembled(results, (), live, changed))
         return live, found
@@ -97,8 +113,8 @@ def said(sides: Sides, escalations: Iterable[Escalation], signed: Signed) -> Sai
     """The paths that are new, each with what made it."""
     live, baselines = sides.graphs(escalations)
     gained = Gained(sides.changes)
-    titles = titled(live.catalogue.all.values())
-    return Said(attributed(compare(baselines, live, sides.peers, gained), gained, titles, signed), live)
+    titles = Words(live)
+    return Said(attributed(compare(baselines, live, sides.peers, gained, sides.bounded), gained, titles, signed), live)
 
 
 def with_paths(
@@ -121,12 +137,17 @@ def with_paths(
 
 def back(own: Own, live: Graph, agreed: Snapshot) -> Back:
     """The checked way back of a path that no domain speaks of: its object as it was agreed to, or none."""
-    key = crossing.key_of_fact(own.fact)
-    old = agreed.get(key) if key else None
-    if key is None or (old is None and key.resource not in crossing.DOORS):
-        return None, "what runs there is new: how it runs is for its owner to say"
-    trial = Trial(live, (Changed(key, live.snapshot.get(key), old),))
+    key, old = own.key, agreed.get(own.key) if own.key else None
+    if own.fact.through.kind == ESCALATION:
+        return None, "what was granted is what was agreed: it is the server's version that makes more of it"
+    if key is None or (old is None and key.resource not in _DELETED):
+        return None, _WHOSE.get(
+            key.resource if key else "", "what runs there is new: how it runs is for its owner to say"
+        )
     text = f"Put {named(key)} back to what was agreed" if old is not None else f"Delete {named(key)}"
+    if BY_NAME[key.resource].pod_spec:
+        return None, f"{text}: posture keeps no environment values, and so prints no workload"
+    trial = Trial(live, (Changed(key, live.snapshot.get(key), old),))
     if any(path(trial.graph.edges, one.source, one.target) is not None for one in own.paths):
         return None, f"{text}: it would still be possible"
     opened = trial.opens()
@@ -149,22 +170,31 @@ def change_of(own: Own) -> Change:
     """A path of its own as a change: what was gained are targets."""
     units = {(one.source, one.target): None for one in own.paths}
     gained: tuple[Unit, ...] = tuple({"source": source, "target": target} for source, target in sorted(units))
-    key = crossing.key_of_fact(own.fact)
     return Change(NAME, "loosened", own.fact.subject, own.fact.scope, own.fact.through, gained, (), True,
-                  (named(key) if key else str(own.fact.through),), (key,) if key else ())  # fmt: skip
+                  (named(own.key) if own.key else str(own.fact.through),), (own.key,) if own.key else ())  # fmt: skip
 
 
-def draft_of(own: Own, way: Back, cluster: str, now: str, cause: Callable[[Key], Cause], owner_of: OwnerOf) -> Finding:
+def causes_of(
+    own: Own, cause: Callable[[Key], Cause], before: Version | None, after: Version | None
+) -> tuple[Cause, ...]:
+    """What made a path of its own: an object's change, or the server's version."""
+    if own.key is None:
+        return ()
+    if own.fact.through.kind == ESCALATION:
+        return (Cause(own.key, UPGRADE, f"Kubernetes {before} → {after}"),)
+    return (cause(own.key),)
+
+
+def draft_of(own: Own, way: Back, cluster: str, now: str, causes: tuple[Cause, ...], owner_of: OwnerOf) -> Finding:
     """The finding of a path that no change of a domain made: how something runs, or what leads to it, did."""
     change = change_of(own)
-    causes = tuple(cause(key) for key in change.evidence)
     first = min(own.paths, key=gravity)
     made = Finding(
         cluster=cluster, fingerprint=fingerprint_of(change), domain=NAME, subject=change.subject, scope=change.scope,
         through=change.through, severity="low", effective=True, reasons=(), gained=change.gained,
         headline=headline(own.paths), path=change.path, causes=causes, fix=way[0],
         no_fix=way[1],
-        owner=owner_of(change, causes, change.evidence[0] if change.evidence else None), opened=now, changed=now,
+        owner=owner_of(change, causes, own.key), opened=now, changed=now,
     )  # fmt: skip
     return graver(made, (first, *(one for one in own.paths if one != first)))
 
@@ -183,7 +213,8 @@ def headline(paths: Sequence[AttackPath], when: str = "now") -> str:
 
 def named(key: Key) -> str:
     """An object for people."""
-    return f"{BY_NAME[key.resource].kind} {key.namespace}/{key.name}"
+    kind = BY_NAME[key.resource].kind if key.resource in BY_NAME else "CustomResourceDefinition"
+    return f"{kind} {key.namespace}/{key.name}" if key.namespace else f"{kind} {key.name}"
 
 
 def beyond(given: tuple[Unit, ...], recorded: tuple[Unit, ...]) -> tuple[Unit, ...]:
@@ -202,6 +233,28 @@ def stakeholders(live: Any, key: Key) -> frozenset[str] | None:
     return frozenset({key.namespace}) if key.namespace else None
 
 
-def doubt(snapshot: Snapshot) -> Gap | None:
-    """The gap because of which nobody can say that a path is gone."""
-    return next((gap for gap in snapshot.gaps if gap.reason in INCOMPLETE and gap.resource in ("*", *READS)), None)
+def doubt(finding: Finding, snapshot: Snapshot, unknown: Iterable[Unknown]) -> Gap | None:
+    """The gap because of which nobody can say that the paths of a finding are gone: what was not read, and what a
+    domain cannot say where they begin, end or lead through what made them.
+    """
+    names = {finding.subject, *(str(name) for unit in finding.gained for name in unit.values())}
+    names |= {name for one in finding.paths for name in (one.source, one.target)}
+    places = {finding.scope, finding.through.namespace, *map(namespace_of, names)} - {"", CLUSTER_SCOPE}
+    for gap in snapshot.gaps:
+        if gap.resource in ("*", *READS) and (
+            gap.reason in INCOMPLETE
+            or (gap.reason == "not collected" and any(gap.touches(gap.resource, place) for place in places))
+        ):
+            return gap
+    return next((one.gap for one in unknown if one.scope in (*places, CLUSTER_SCOPE)), None)
+
+
+def kept(finding: Finding, known: Finding | None, snapshot: Snapshot, unknown: Iterable[Unknown]) -> Finding:
+    """A finding with the paths that it had when it was known, where nobody can say that they are gone."""
+    if known is None or known.domain == NAME or known.presence == "absent":
+        return finding
+    mine = {(one.source, one.target) for one in finding.paths}
+    lost = [one for one in known.paths if (one.source, one.target) not in mine]
+    if not lost or doubt(known, snapshot, unknown) is None:
+        return finding
+    return graver(finding, sorted((*finding.paths, *lost), key=gravity))

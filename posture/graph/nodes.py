@@ -9,6 +9,8 @@ condition of an escalation, met in a scope. The scope `*` is every namespace.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from posture.model import CLUSTER_SCOPE, Through
@@ -48,9 +50,31 @@ class Edge(NamedTuple):
         return self.tail, self.head, self.rule
 
 
-def can(edge: str, scope: str, name: str = "") -> str:
-    """The condition of an escalation, met in a scope; `name` is what its variable is limited to."""
-    return f"{CAN}{edge}{f'[{name}]' if name else ''}@{scope}"
+class Condition(NamedTuple):
+    """The condition of an escalation, or one request of it by its number, met in a scope; `names` are what its
+    variables are limited to.
+    """
+
+    escalation: str
+    number: int | None
+    scope: str
+    names: Mapping[str, str]
+
+
+def can(edge: str, scope: str, names: Mapping[str, str] | None = None) -> str:
+    """The node of a condition; `edge` is `ID` or `ID#NUMBER`. Names may be any text: they stand there as JSON."""
+    limit = json.dumps(sorted(names.items()), separators=(",", ":")) if names else ""
+    return f"{CAN}{edge}{limit}@{scope}"
+
+
+def condition(node: str) -> Condition:
+    """What the node of a condition says, as `can` has written it."""
+    text = node.removeprefix(CAN)
+    size = next((place for place, letter in enumerate(text) if letter in "[@"), len(text))
+    name, rest = text[:size], text[size:]
+    names, end = json.JSONDecoder().raw_decode(rest) if rest.startswith("[") else ([], 0)
+    escalation, _, number = name.partition("#")
+    return Condition(escalation, int(number) if number else None, rest[end + 1 :], dict(names))
 
 
 def secrets(namespace: str) -> str:

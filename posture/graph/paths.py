@@ -24,13 +24,16 @@ class Path:
     edges: tuple[Edge, ...]
 
 
-def held(edges: Edges, sources: Iterable[str], until: str = "") -> dict[str, Edge | None]:
+def held(
+    edges: Edges, sources: Iterable[str], until: str = "", known: Mapping[str, Edge | None] | None = None
+) -> dict[str, Edge | None]:
     """What whoever holds the sources comes to hold, in the order of rounds, each with the edge that gave it.
 
-    Nothing is beyond cluster-admin: who has it is not looked at further. With `until` the search ends there.
+    Nothing is beyond cluster-admin: who has it is not looked at further. With `until` the search ends there. What is
+    `known` to be held already stays; the search goes on from those of it that are the sources.
     """
-    found: dict[str, Edge | None] = dict.fromkeys(sources)
-    frontier = [*found]
+    frontier = [*dict.fromkeys(sources)]
+    found: dict[str, Edge | None] = dict(known) if known else dict.fromkeys(frontier)
     while frontier:
         following: list[str] = []
         for node in frontier:

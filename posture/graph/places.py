@@ -24,7 +24,7 @@ class Gone(NamedTuple):
     places: frozenset[str] | None
     nodes: frozenset[str]
 
-    def __or__(self, other: Gone) -> Gone:  # type: ignore[override]
+    def __or__(self, other: Gone) -> Gone:
         if self.places is None or other.places is None:
             return ALL
         return Gone(self.places | other.places, self.nodes | other.nodes)
@@ -49,8 +49,8 @@ def place_of(node: str) -> str:
 class Sided(Protocol):
     """A graph, as far as is asked for here."""
 
-    def matters(self, where: Where) -> bool:
-        """Whether anything may follow from what is granted somewhere."""
+    def meaning(self, where: Where) -> object:
+        """What may follow from what is granted somewhere: equal where the same does."""
 
 
 def gone(
@@ -72,13 +72,18 @@ def gone(
     for where in (*results["rbac"].touched, *others):
         subject, _ = where
         nodes |= {subject, f"{ABSENT}{namespace_of(subject)}/*"}
-        if subject.startswith(f"{GROUP}system:") and any(one.matters(where) for one in sides):
+        if subject.startswith(f"{GROUP}system:") and _differ(one.meaning(where) for one in sides):
             if subject in _SHARED:
                 return ALL
             places.add(SUBJECTS + subjects.namespace_of(subject))  # its members have what it has
     for name in ("network", "admission"):
         places |= {scope for _, scope in results[name].touched if scope != CLUSTER_SCOPE}
     return Gone(frozenset(places | ({OUTSIDE} if results["network"].touched else set())), frozenset(nodes))
+
+
+def _differ(values: Iterable[object]) -> bool:
+    one, other = values
+    return one != other
 
 
 def kept[T](known: Mapping[str, dict[str, T]], lost: Gone) -> dict[str, dict[str, T]]:

@@ -136,6 +136,11 @@ class Reach:
         """The targets that a node reaches as numbers, the same ones in all updates."""
         return self.value(node) & self._family.targets
 
+    def told(self, node: str) -> Value:
+        """The targets that a node reaches and the marked edges on its way, whatever AND nodes it is a part of."""
+        value = self.value(node)
+        return (value & self._family.targets) | (value & self._family.marked)
+
     def marks(self, node: str) -> list[Edge]:
         """The marked edges on the way of a node."""
         names = (self._family.names[number] for number in self.value(node) & self._family.marked)
@@ -207,8 +212,15 @@ class Reach:
             followed.discard(node)
             mine = self._nodes[node]
             again.update((node, *_joined(mine)))
-            pending += _behind(mine[:1] if mine and _is_admin(mine[0], edges, admin) else mine, self._nodes)
+            if mine and _is_admin(mine[0], edges, admin):
+                mine = mine[:1]
+            pending += _behind([edge for edge in mine if len(edge.tail) == 1 or not self._is_above(edge)], self._nodes)
         return {node for node in again if node in self._nodes}
+
+    def _is_above(self, edge: Edge) -> bool:
+        """Whether who holds the tail of an edge has cluster-admin, and needs no more."""
+        firsts = (self._nodes.get(node, ())[:1] for node in edge.tail)
+        return any(one.head == CLUSTER_ADMIN and len(one.tail) == 1 for first in firsts for one in first)
 
     def _look(self, node: str, edges: Edges, marks: Marks, old: tuple[Edge, ...]) -> bool:
         """Take the edges of a node as they are now; whether they are others."""

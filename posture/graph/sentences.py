@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from posture.admission.sentences import phrase as violated
 from posture.model import CLUSTER_SCOPE, Through
 from posture.network.allowed import HOST_NETWORK, NON_ISOLATED
 from posture.rbac.sentences import phrase as permitted
-from posture.text import listed
+from posture.text import count, listed
 
 from . import crossing
 from .catalogue import Escalation
-from .evaluate import EVERYWHERE, HOLDS, MEMBER, ONE_OF
+from .evaluate import MEMBER, ONE_OF
+from .following import EVERYWHERE, HOLDS
 from .nodes import (
     ABSENT,
     ACCOUNT,
@@ -36,6 +36,7 @@ from .nodes import (
     WORKLOAD,
     Edge,
     Fact,
+    condition,
 )
 
 IMPLIED = "everything"
@@ -43,12 +44,23 @@ IMPLIED = "everything"
 _KINDS = {ACCOUNT: "ServiceAccount", ABSENT: "ServiceAccount", WORKLOAD: "workload", USER: "User", GROUP: "Group"}
 _OF_NAMESPACE = re.compile(r"\b(of|in|from|across) (?:a|the) namespace\b|\ba namespace(?='s\b)")
 _OWN = "one's own"
-_ABILITY = re.compile(r"can:(?P<id>[^@#\[]+)(?:#(?P<number>\d+))?(?:\[(?P<limit>.*)\])?@(?P<scope>.*)", re.DOTALL)
 _SHOWN = 2
 
 type Titles = Mapping[str, str]
-"""What escalations are called, by id; and what their single requests ask, by `ID#NUMBER`."""
+"""What escalations are called, by id; what their single requests ask, by `ID#NUMBER`; and what only a graph knows of a
+step (`words`), by `escape_of` and `opening_of`.
+"""
 NONE: Titles = {}
+
+
+def escape_of(workload: str) -> str:
+    """The key of by what a workload has a node's root."""
+    return f"escape {workload}"
+
+
+def opening_of(namespace: str, violation: str) -> str:
+    """The key of what takes a violation out of the policies that would refuse it in a namespace."""
+    return f"opening {namespace} {violation}"
 
 
 # Nodes --------------------------------------------------------------------------------------------------------------
@@ -79,6 +91,11 @@ def _named(word: str, name: str) -> str:
         return f"any {word}" + ("" if namespace == CLUSTER_SCOPE else f" of {namespace}")
     bare, bracket, kind = name.removesuffix("]").rpartition("[")
     return f"{kind} {bare}" if word == "workload" and bracket and name.endswith("]") else f"{word} {name}"
+
+
+def with_others(source: str, others: int) -> str:
+    """A source, and how many more there are: `the outside and 2 other sources`."""
+    return name(source) + (f" and {count(others, 'other source')}" if others else "")
 
 
 def _target(node: str) -> str:
@@ -119,14 +136,13 @@ def titled(escalations: Iterable[Escalation]) -> Titles:
 
 def ability(node: str, titles: Titles) -> str:
     """What whoever meets the condition of an escalation, or one request of it, can do and where."""
-    parts = _ABILITY.fullmatch(node)
-    assert parts is not None
-    identity, number, limit, scope = parts["id"], parts["number"], parts["limit"] or "", parts["scope"]
-    key = f"{identity}#{number}" if number else identity
-    text = titles.get(key) or (f"{titles.get(identity, identity)}, part {int(number) + 1}" if number else identity)
+    identity, number, scope, names = condition(node)
+    if number is None:
+        text = titles.get(identity, identity)
+    else:
+        text = titles.get(f"{identity}#{number}") or f"{titles.get(identity, identity)}, part {number + 1}"
     text = text[:1].lower() + text[1:] if text[1:2].islower() else text
-    only = sorted(part.partition("=")[2] for part in limit.split("\0") if part)
-    return _placed(text, scope) + (f" ({listed(only)} only)" if only else "")
+    return _placed(text, scope) + (f" ({listed(sorted(names.values()))} only)" if names else "")
 
 
 def _placed(text: str, scope: str) -> str:
@@ -142,11 +158,17 @@ def _asked(tree: Mapping[str, Any]) -> str:
     """A tree of permissions: `patch namespaces`, `create pods or create jobs`."""
     for word, between in (("all", " and "), ("any", " or ")):
         if word in tree:
-            parts = list(dict.fromkeys(map(_asked, tree[word])))
+            parts = list(dict.fromkeys(map(_asked, _least(tree[word]) if word == "any" else tree[word])))
             return between.join(parts[:_SHOWN]) + (between + "more" if len(parts) > _SHOWN else "")
     names = [name for name in tree.get("resourceNames", ()) if not name.startswith("$")]
     kept = {field: value for field, value in tree.items() if field != "resourceNames"}
     return permitted({"apiGroups": (), "resources": (), **kept} | ({"resourceNames": names} if names else {}))
+
+
+def _least(trees: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Alternatives without those that say another one and more: to create by name takes patch besides."""
+    said = {_asked(tree) for tree in trees}
+    return [tree for tree in trees if not (said & set(map(_asked, tree.get("all", ()))))]
 
 
 # Facts --------------------------------------------------------------------------------------------------------------
@@ -163,7 +185,13 @@ def _fact(fact: Fact, edge: Edge, titles: Titles) -> str:
         what = violated(through.name.partition(":")[0])
         if through.kind == "admitsUnlabelled":
             return f"without its Pod Security labels {fact.scope} would admit {what}"
-        return f"{fact.scope} admits {what}"
+        if through.kind == "admitsInNewNamespace":
+            return f"a new namespace admits {what}"
+        engine = next((node for node in edge.tail if node.startswith(ENGINE)), "")
+        if engine:
+            return f"without {name(engine)} {fact.scope} would admit {what}"
+        by = titles.get(opening_of(fact.scope, through.name)) if through.kind == "admits" else None
+        return f"{fact.scope} admits {what}" + (f", by {by}" if by else "")
     if fact.domain == "network":
         if through.kind == HOST_NETWORK:
             return "it is in its node's network"
@@ -196,67 +224,99 @@ def sentence(edge: Edge, titles: Titles = NONE) -> str:
     return _sentence([edge], titles)
 
 
-def steps(edges: Sequence[Edge], titles: Titles = NONE) -> list[tuple[str, tuple[Edge, ...]]]:
+def steps(
+    edges: Sequence[Edge], titles: Titles = NONE, whose: Callable[[Edge], Any] = lambda _: None
+) -> list[tuple[str, tuple[Edge, ...]]]:
     """A proof in order, in as few sentences as it takes, each with its edges.
 
-    An edge that says little is told with the one that uses it.
+    An edge that says little is told with the one that uses it, and what one identity does by itself is told of it,
+    unless several made it possible: `whose` says which finding an edge is of, if any.
     """
-    return [(_sentence(chain, titles), tuple(chain)) for chain in _chains(edges)]
+    return [(_sentence(group, titles), tuple(group)) for group in _groups(edges, whose)]
 
 
-def _chains(edges: Sequence[Edge]) -> Iterator[list[Edge]]:
+def _groups(edges: Sequence[Edge], whose: Callable[[Edge], Any]) -> list[list[Edge]]:
     """The edges in groups that make one sentence each, in the order of their last."""
-    uses = Counter(node for edge in edges for node in edge.tail)
-    given = {edge.head: edge for edge in edges}
-    ends = {edge.head for edge in edges if not uses[edge.head]}
-    told = {
-        edge for edge in edges
-        if len(edge.tail) == 1 and edge.tail[0] in given and uses[edge.tail[0]] == 1
-        and (_is_small(given[edge.tail[0]]) or (edge.rule == EVERYWHERE and edge.head in ends))
-    }  # fmt: skip
-    inner = {edge.tail[0] for edge in told}
+    users: dict[str, set[Edge]] = {}
     for edge in edges:
-        if edge.head in inner:
+        for node in edge.tail:
+            users.setdefault(node, set()).add(edge)
+    given = {edge.head: edge for edge in edges}
+    told: set[Edge] = set()
+    groups: list[list[Edge]] = []
+    for last in reversed(edges):
+        if last in told:
             continue
-        chain = [edge]
-        while chain[0] in told:
-            chain.insert(0, given[chain[0].tail[0]])
-        yield chain
+        group = _group(last, given, users)
+        heads = {edge.head for edge in group}
+        roots = {node for edge in group for node in edge.tail} - heads
+        if len(roots) > 1 or len({whose(edge) for edge in group if whose(edge)}) > 1:  # each is told apart
+            group = _group(last, given, users, joined=False)
+        told |= group
+        groups.insert(0, [edge for edge in edges if edge in group])
+    return groups
 
 
-def _is_small(edge: Edge) -> bool:
-    """Whether an edge is told with the one that follows it."""
+def _group(last: Edge, given: Mapping[str, Edge], users: Mapping[str, set[Edge]], *, joined: bool = True) -> set[Edge]:
+    """An edge, and what is told with it: edges before it that say little and that nothing else uses."""
+    group = {last}
+    while True:
+        more = {
+            given[node] for edge in group if joined or len(edge.tail) == 1
+            for node in edge.tail if node in given and users[node] <= group and _is_told_with(given[node], edge, users)
+        }  # fmt: skip
+        if more <= group:
+            return group
+        group |= more
+
+
+def _is_told_with(edge: Edge, following: Edge, users: Mapping[str, set[Edge]]) -> bool:
+    if following.rule == crossing.ON_NODE or (following.rule == EVERYWHERE and following.head not in users):
+        return True
     return edge.rule in (MEMBER, ONE_OF, EVERYWHERE, HOLDS) or edge.head.startswith(CAN)
 
 
-def _sentence(chain: Sequence[Edge], titles: Titles) -> str:
+def _sentence(group: Sequence[Edge], titles: Titles) -> str:
     """Edges that follow each other and begin at the first's tail."""
-    who, member = _who(chain[0], titles), ""
-    clauses: list[str] = []
+    who, member, as_member = _who(group[0], titles), "", ""
+    text = ""
     carried: tuple[frozenset[Fact], ...] = ()
-    for place, edge in enumerate(chain):
-        last = place == len(chain) - 1
-        if edge.rule == MEMBER:
-            member_of = f"a member of {name(edge.head, titles)}"
-            who += "" if last else f", as {member_of},"
-            clauses += [f"is {member_of}"] if last else []
+    for place, edge in enumerate(group):
+        last = place == len(group) - 1
+        if edge.rule == MEMBER and not last:
+            as_member = f"as a member of {name(edge.head, titles)}"
+            who, as_member = (who, f"{as_member} ") if text else (f"{who}, {as_member},", "")
         elif edge.rule == ONE_OF:
             who = name(edge.head, titles)
             member = f"is {name(edge.tail[0], titles).replace('any ', 'a ', 1)}"
         elif not last and edge.head.startswith(f"{CAN}{edge.rule}@"):
             carried += edge.needs  # what has to be met was said, and what follows names it
-        elif edge.rule != EVERYWHERE or last:
-            clauses.append(_clause(edge._replace(needs=carried + edge.needs), titles, alone=place == 0))
-            carried = ()
-    return f"{who} {' and '.join(filter(None, (member, ', and so '.join(clauses))))}"
+        elif not (place and (edge.rule == crossing.ON_NODE or (edge.rule == EVERYWHERE and not last))):
+            between = ", and " if edge.rule == HOLDS else ", and so "
+            clause = _clause(edge._replace(needs=carried + edge.needs), titles, alone=place == 0)
+            text += (between if text else "") + as_member + clause
+            carried, as_member = (), ""
+    return f"{who} {' and '.join(filter(None, (member, text)))}"
 
 
 def _who(edge: Edge, titles: Titles) -> str:
-    return " together with ".join(name(node, titles) for node in edge.tail)
+    if len(edge.tail) == 1:
+        return name(edge.tail[0], titles)
+    return " together with ".join(_one_of_them(node, titles) for node in edge.tail)
+
+
+def _one_of_them(node: str, titles: Titles) -> str:
+    """Somebody who holds a part of what it takes."""
+    text = name(node, titles)
+    if node.startswith(ENGINE):
+        return f"whoever has switched {text} off"
+    return f"whoever has {text}" if node in (NODE, EVERY_NODE) or node.startswith(MACHINE) else text
 
 
 def _clause(edge: Edge, titles: Titles, *, alone: bool) -> str:
     """What whoever holds the tail of an edge gets."""
+    if edge.rule == MEMBER:
+        return f"is a member of {name(edge.head, titles)}"
     if edge.rule == crossing.EXPOSED:
         doors = _needs(edge, titles, (STRUCTURE,))
         lets = _needs(edge, titles, ("network",))
@@ -266,7 +326,9 @@ def _clause(edge: Edge, titles: Titles, *, alone: bool) -> str:
     if edge.rule == crossing.RUNS_THERE:
         return f"runs {name(edge.head, titles).replace('any ', 'every ', 1)}"
     if edge.rule == crossing.ESCAPES:
-        return f"has the root of {'its node' if edge.head == NODE else name(edge.head, titles)}"
+        by = titles.get(escape_of(edge.tail[0]))
+        root = f"has the root of {'its node' if edge.head == NODE else name(edge.head, titles)}"
+        return f"{root}, by {by}" if by else root
     if edge.rule == crossing.ON_NODE:
         return "is a node" if edge.tail[0] != EVERY_NODE else "includes a node"
     if edge.rule == crossing.METADATA:

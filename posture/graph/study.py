@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from .agreement import Agreement
 from .evaluate import Graph
 from .nodes import Edge
-from .paths import Edges, Path, held, proof
+from .paths import Path, held, proof
 from .places import ALL, NOTHING, Gone, nodes_of
 from .reach import Reach
 
@@ -48,6 +48,10 @@ class Study:
 
         return proof(held(edges, [source], target), source, target)
 
+    def leads(self, node: str) -> bool:
+        """Whether a node may be on a way to a target: what was not looked at may."""
+        return node not in self.now or bool(self.now.value(node))
+
     def _towards(self, target: str, *, alone: bool) -> Callable[[str], bool]:
         place = target, alone
         if place not in self._leads:
@@ -67,10 +71,8 @@ def studied(agreed: Agreement, sources: Collection[str]) -> Study:
 def _made(agreed: Agreement, sources: Collection[str]) -> Study:
     now = Reach().updated(agreed.live.edges, (), sources, agreed.fresh)
     fresh = [node for node in now if agreed.fresh(node)]
-    kept = now.updated(_kept(agreed), fresh, sources)
-    before = (
-        now.updated(base.edges, _apart(now, agreed.live, base), sources) for base in agreed.baselines
-    )
+    kept = now.updated(agreed.kept, fresh, sources)
+    before = (now.updated(base.edges, _apart(now, agreed.live, base), sources) for base in agreed.baselines)
     return Study(agreed, sources, now, kept, tuple(before))
 
 
@@ -81,7 +83,7 @@ def _updated(old: Study, since: Gone, agreed: Agreement, sources: Collection[str
     changed = lost | {node for node in agreed.others if agreed.fresh(node) != was.fresh(node)}
     more = [name for name in sources if name not in old.sources]
     now = old.now.updated(agreed.live.edges, changed, more, agreed.fresh)
-    kept = old.kept.updated(_kept(agreed), changed, more)
+    kept = old.kept.updated(agreed.kept, changed, more)
     before = (
         side.updated(base.edges, (), more) if more else side
         for side, base in zip(old.before, agreed.baselines, strict=True)
@@ -91,17 +93,6 @@ def _updated(old: Study, since: Gone, agreed: Agreement, sources: Collection[str
         if now.is_alone(source) and all(len(edge.tail) == 1 for edge in path.edges)
     }  # fmt: skip
     return Study(agreed, sources, now, kept, tuple(before), known)
-
-
-def _kept(agreed: Agreement) -> Edges:
-    """The edges that were agreed to."""
-
-    def edges(node: str) -> Iterable[Edge]:
-        mine = agreed.live.edges(node)
-        fresh = agreed.fresh(node)
-        return tuple(edge for edge in mine if edge not in fresh) if fresh else mine
-
-    return edges
 
 
 def _apart(now: Reach, live: Graph, base: Graph) -> Iterable[str]:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from . import sentences
 from .compare import order, sources
-from .evaluate import EVERYWHERE, Graph
+from .evaluate import Graph
+from .following import EVERYWHERE
 from .nodes import CLOUD, CLUSTER_ADMIN, ENGINE, NAMESPACE_ADMIN, NODE, SECRETS, STRUCTURE, Edge
 from .paths import Path, held, proof
 from .reach import Reach, Value, explored

@@ -43,7 +43,7 @@ from posture.text import listed
 from . import crossing, doors, effects
 from .abilities import granted
 from .evaluate import Graph
-from .nodes import CAN, STRUCTURE, Edge, Fact
+from .nodes import CAN, ENGINE, STRUCTURE, Edge, Fact, condition
 from .sentences import name as name_of
 
 _CHOICES = 8
@@ -90,7 +90,8 @@ def objects(graph: Graph, fact: Fact) -> frozenset[Key]:
     if fact.domain == admission.NAME:
         live = graph.results["admission"]
         found = {key for policy in live.policies for key in policy.keys}
-        found |= {key for one in live.spaces[fact.scope].profile.openings for key in one.exemption.keys}
+        space = live.spaces.get(fact.scope)
+        found |= {key for one in (space.profile.openings if space else ()) for key in one.exemption.keys}
         return frozenset({*found, Key("namespaces", "", fact.scope)})
     runs = graph.runs(fact.scope).get(fact.subject)
     accounts = runs.accounts if runs else ()
@@ -178,9 +179,8 @@ def _tree(graph: Graph, edge: Edge) -> Tree | None:
     """The permissions that an edge into a condition asks for."""
     if not edge.head.startswith(CAN):
         return None
-    name = edge.head.removeprefix(CAN).rpartition("@")[0].partition("[")[0]
-    identity, _, number = name.partition("#")
-    return graph.catalogue.all[identity].trees[int(number or 0)]
+    met = condition(edge.head)
+    return graph.catalogue.all[met.escalation].trees[met.number or 0]
 
 
 def _breaking(node: Permission | Tree, mine: tuple[RuleSet, Any], sets: Sets) -> list[frozenset[Permission]]:
@@ -263,10 +263,15 @@ def _guard(selector: Mapping[str, Any]) -> Content:
 
 def _of_admitted(graph: Graph, edge: Edge, fact: Fact) -> Iterator[Way]:
     live = graph.results["admission"]
-    space = live.spaces[fact.scope]
+    space = live.spaces.get(fact.scope)
+    if space is None:
+        return  # a namespace that may come has no object
     word = fact.through.kind
-    wanted = graph.catalogue.wanted[edge.rule, word]
-    mask = effects.admitted(live, fact.scope, wanted, unlabelled=word == "admitsUnlabelled").sure
+    off = next((node.removeprefix(ENGINE) for node in edge.tail if node.startswith(ENGINE)), "")
+    asked = (edge.rule, *graph.catalogue.all[edge.rule].uses)
+    wanted = (mask for one in asked if (mask := graph.catalogue.wanted.get((one, word))))
+    found_by = (effects.admitted(live, word, fact.scope, one, off).sure for one in wanted)
+    mask = next(one for one in found_by if one and effects.named(one) == fact.through.name)
     found = [(through, keys) for through, _, keys in opening(space, mask)]
     label = Through(LABEL, fact.scope, ENFORCE)
     if all(through != label for through, _ in found):

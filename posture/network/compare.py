@@ -170,7 +170,7 @@ class Gains:
         present = {(direction, piece.through) for one in space.classes for direction in DIRECTIONS
                    if not one.node for piece in self._gained(space, one, direction)}  # fmt: skip
         known: set[tuple[Direction, Piece]] = set()
-        for one, selector in _representatives(space, before):
+        for one, selector in representatives(space, before):
             for direction in DIRECTIONS:
                 for piece in self._gained(space, one, direction, present=False):
                     if before is None and piece.through.kind == NON_ISOLATED:
@@ -381,7 +381,7 @@ def held(pieces: Iterable[Piece], seats: Iterable[Seat], direction: Direction) -
     return found
 
 
-def _representatives(space: Space, before: Space | None) -> Iterator[tuple[Endpoint, dict[str, Any]]]:
+def representatives(space: Space, before: Space | None = None) -> Iterator[tuple[Endpoint, dict[str, Any]]]:
     """Pods that policies of a namespace may select: one with no labels, and one for each selector in use."""
     selectors: dict[str, Mapping[str, Any]] = {"{}": {}}
     for side in (space, before):

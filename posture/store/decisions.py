@@ -64,7 +64,7 @@ def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
                 _unchanged(store, finding)
             row = (
                 deed.time, deed.by, finding.cluster, finding.fingerprint, deed.action, deed.reason, deed.until,
-                deed.assignee, orjson.dumps(finding.gained).decode(),
+                deed.assignee, orjson.dumps(finding.recorded).decode(),
             )  # fmt: skip
             number = append(store, row)
             where = (finding.cluster, finding.fingerprint)
@@ -84,7 +84,7 @@ def decide(store: Store, findings: Iterable[Finding], deed: Deed) -> int:
 
 def _unchanged(store: Store, seen: Finding) -> None:
     now = stored.known(store, seen.cluster, seen.fingerprint)
-    if now is None or (now.gained, now.agreed) != (seen.gained, seen.agreed):
+    if now is None or (now.recorded, now.agreed) != (seen.recorded, seen.agreed):
         raise UsageError(
             f"finding {seen.fingerprint[:12]} changed while you looked at it",
             "look again, then decide; nothing was written",

@@ -10,6 +10,7 @@ from posture.collect import objects
 from posture.kinds import BY_KIND, malformed
 from tests.controlplane.client import RefusedError
 from tests.controlplane.controlplane import ControlPlane
+from tests.generator.objects import service_account
 
 ODD: tuple[Any, ...] = (None, "x", 5, 5.5, True, [], ["x"], [None], [[]], {}, {"x": "y"})
 """Values of every type of JSON."""
@@ -17,7 +18,7 @@ POD: dict[str, Any] = {
     "metadata": {"name": "p", "labels": {"app": "x"}, "ownerReferences": [
         {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}]},
     "spec": {
-        "hostNetwork": False, "serviceAccountName": "default",
+        "hostNetwork": False, "serviceAccountName": "default", "serviceAccount": "default",
         "containers": [{"name": "c", "image": "x", "ports": [{"name": "http", "containerPort": 80, "protocol": "TCP"}],
                         "env": [{"name": "A", "value": "b"}]}],
         "initContainers": [{"name": "i", "image": "x", "restartPolicy": "Always"}],
@@ -32,6 +33,7 @@ PATHS: tuple[tuple[str | int, ...], ...] = (
     ("metadata", "labels"), ("metadata", "labels", "app"), ("metadata", "ownerReferences"),
     ("metadata", "ownerReferences", 0), ("metadata", "ownerReferences", 0, "kind"),
     ("metadata", "ownerReferences", 0, "name"), ("metadata", "ownerReferences", 0, "controller"), ("spec",),
+    ("spec", "serviceAccountName"), ("spec", "serviceAccount"),
     ("spec", "hostNetwork"), ("spec", "containers"), ("spec", "containers", 0), ("spec", "containers", 0, "name"),
     ("spec", "containers", 0, "ports"), ("spec", "containers", 0, "ports", 0),
     ("spec", "containers", 0, "ports", 0, "containerPort"), ("spec", "containers", 0, "ports", 0, "protocol"),
@@ -68,6 +70,36 @@ def variants() -> Iterator[dict[str, Any]]:
                 place = place[part]
             place[path[-1]] = odd
             yield made
+
+
+ACCOUNTS: tuple[dict[str, Any], ...] = (
+    {"serviceAccount": "adm"}, {"serviceAccountName": "adm"}, {"serviceAccount": "old", "serviceAccountName": "new"},
+    {"serviceAccount": "adm", "serviceAccountName": None}, {"serviceAccount": "adm", "serviceAccountName": ""},
+    {"serviceAccount": "", "serviceAccountName": "adm"}, {"serviceAccount": None}, {},
+)  # fmt: skip
+"""The deprecated field and the one that took its place."""
+
+
+def account_of(spec: dict[str, Any]) -> str:
+    """As whom a pod runs, as all of posture reads it."""
+    return spec.get("serviceAccountName") or "default"
+
+
+def test_a_pod_of_a_file_runs_as_whom_the_server_says(control_plane: ControlPlane) -> None:
+    """The deprecated serviceAccount counts where serviceAccountName is empty, in pods and whatever makes them."""
+    control_plane.apply(service_account("default", name) for name in ("adm", "old", "new"))
+    for (group, kind), where in KINDS.items():
+        path = BY_KIND[group, kind].pod_spec.split(".")
+        for given in ACCOUNTS:
+            pod = deepcopy(POD)
+            del pod["metadata"]["ownerReferences"], pod["spec"]["serviceAccountName"]
+            pod["spec"] |= given
+            one = wrapped(group, kind, pod)
+            stored = control_plane.request("POST", f"{where}?dryRun=All", one)
+            read: Any = objects.normal(BY_KIND[group, kind], one)
+            for part in path:
+                stored, read = stored[part], read[part]
+            assert account_of(read) == account_of(stored), (kind, given)
 
 
 def test_what_is_misshapen_is_refused_and_what_is_not_can_be_evaluated(control_plane: ControlPlane) -> None:

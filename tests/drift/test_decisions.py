@@ -16,7 +16,7 @@ from posture.store import findings, open_store, upkeep
 from posture.store.decisions import Deed
 from posture.text import format_time
 from tests.drift.world import BINDINGS, World, agreed_world, grant, kinds
-from tests.generator.objects import namespace
+from tests.generator.objects import Object, account, binding, namespace, role, rule, service_account
 
 NARROW, WIDE = grant(verbs="get"), grant(verbs="get,list,delete")
 COVERING: tuple[Action, ...] = ("acknowledged", "accepted", "false positive")
@@ -27,6 +27,14 @@ def drifted() -> World:
     world = agreed_world()
     world.scan(NARROW)
     return world
+
+
+def admin(name: str) -> list[Object]:
+    """A ServiceAccount of `pay` may do everything."""
+    return [
+        role("cluster-admin", rule("*", "*", "*")),
+        binding(name, "ClusterRole/cluster-admin", account("pay", name)),
+    ]
 
 
 class TestWhatADecisionCovers:
@@ -41,6 +49,19 @@ class TestWhatADecisionCovers:
         assert (world.statuses, world.one.mark, world.one.exceeded) == ({"debug": "open"}, "widened", True)
         world.scan(NARROW)
         assert (world.statuses, world.one.exceeded) == ({"debug": action}, False)
+
+    @pytest.mark.parametrize("action", COVERING)
+    def test_what_it_makes_possible_with_others_is_more(self, action: Action) -> None:
+        """Making pods was decided about; that it leads to cluster-admin by now was not, until somebody says so."""
+        pods, boss = grant(verbs="create", resources="pods"), [service_account("pay", "boss"), *admin("boss")]
+        world = agreed_world()
+        world.scan(pods)
+        world.decide(action)
+        assert kinds(world.scan(pods, boss)) == ["opened", "widened"]
+        assert world.statuses == {"debug": "open", "cluster-admin": "open"}
+        world.decide(action)
+        assert kinds(world.scan(pods, boss)) == []
+        assert world.statuses == {"debug": action, "cluster-admin": action}
 
     @pytest.mark.parametrize("action", COVERING)
     def test_deciding_again_covers_what_there_is_by_now(self, action: Action) -> None:

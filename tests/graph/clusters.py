@@ -20,6 +20,7 @@ from tests.generator.network import controller, deployment, network_policy, pod
 from tests.generator.objects import (
     Object,
     account,
+    aggregated,
     binding,
     group,
     metadata,
@@ -39,7 +40,10 @@ ACCOUNTS = ("default", "x", "y", "velero", "cert-manager", "argocd-application-c
 GHOST = "ghost"
 """The name of a ServiceAccount that grants name and that may not exist."""
 
-OFTEN = ("escalate-clusterroles", "escalate-roles", "create-rolebinding-to-role", "weaken-admission-policies")
+OFTEN = (
+    "escalate-clusterroles", "escalate-roles", "create-rolebinding-to-role", "weaken-admission-policies", "move-pods",
+    "create-clusterrole-with-any-rule", "escape-in-new-namespace", "escape-to-node", "act-as-node-by-own-pod",
+)  # fmt: skip
 """Escalations of which the effect needs something else to be there."""
 
 NAMES = (
@@ -192,24 +196,25 @@ def beside(random: Random, number: int, where: str) -> Object:
     return network_policy(where, f"n{number}", podSelector=chosen, policyTypes=[direction], **lets)
 
 
-REFUSES_CONFIGMAPS: tuple[Object, ...] = (
-    {
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": metadata("no-configmaps"),
-        "spec": {
-            "failurePolicy": "Fail", "validations": [{"expression": "false"}],
-            "matchConstraints": {"resourceRules": [{
-                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"],
-            }]},
+def refuses(resource: str) -> tuple[Object, ...]:
+    """An engine to switch off that refuses to create something, or may: nobody answers its expression."""
+    name = f"no-{resource}"
+    return (
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": metadata(name),
+            "spec": {
+                "failurePolicy": "Fail", "validations": [{"expression": "false"}],
+                "matchConstraints": {"resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource],
+                }]},
+            },
         },
-    },
-    {
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": metadata("no-configmaps"),
-        "spec": {"policyName": "no-configmaps", "validationActions": ["Deny"]},
-    },
-)  # fmt: skip
-"""An engine to switch off that says nothing of pods."""
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": metadata(name), "spec": {"policyName": name, "validationActions": ["Deny"]},
+        },
+    )  # fmt: skip
 
 
 def random_cluster(random: Random, size: Size) -> list[Object]:
@@ -225,7 +230,13 @@ def random_cluster(random: Random, size: Size) -> list[Object]:
         if random.random() < 0.2:
             found.append(binding("admin", "ClusterRole/cluster-admin", subject(random, spaces), namespace=where))
     if random.random() < 0.2:
-        found += REFUSES_CONFIGMAPS
+        found += refuses("configmaps")
+    if random.random() < 0.2:
+        found += refuses("pods")
+    if random.random() < 0.3:
+        found.append(aggregated("view", {"to-view": "yes"}, rules=[rule("get", "pods")]))
+        found.append(binding("viewers", "ClusterRole/view", subject(random, spaces),
+                             namespace=random.choice(("", *spaces))))  # fmt: skip
     wanted = list(_wanted(random, size.roles))
     people = [subject(random, spaces) for _ in range(4)]
     for number, (escalation, request) in enumerate(wanted):

@@ -141,6 +141,7 @@ def objects() -> Iterator[Object]:
     yield for_kubelet
 
 
+TO_VIEW = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
 FRESH_ROLE = role("proof-fresh", *WIDER["rules"], namespace=NS)
 FRESH_CLUSTER_ROLE = role("proof-fresh", *WIDER["rules"])
 CLUSTER_ROLES, CLUSTER_BINDINGS = f"{ROLES}/clusterroles", f"{ROLES}/clusterrolebindings"
@@ -164,6 +165,12 @@ ROLE_WRITES = [
     proof("escalate-clusterroles", "aggregation",
           everywhere_named("escalate,patch", "clusterroles", RBAC, "real-collector"),
           ask(f"PATCH {CLUSTER_ROLES}/real-collector?{DRY}", {"aggregationRule": {"clusterRoleSelectors": [{}]}})),
+    proof("escalate-clusterroles", "labelled",
+          everywhere_named("escalate,patch", "clusterroles", RBAC, "real-wide"),
+          ask(f"PATCH {CLUSTER_ROLES}/real-wide?{DRY}", WIDER | {"metadata": {"labels": TO_VIEW}})),
+    proof("create-clusterrole-with-any-rule", "labelled", everywhere_named("escalate,create", "clusterroles", RBAC),
+          ask(f"POST {CLUSTER_ROLES}?{DRY}",
+              FRESH_CLUSTER_ROLE | {"metadata": metadata("proof-fresh", labels=TO_VIEW)})),
     proof("create-clusterrole-with-any-rule", "post", everywhere_named("escalate,create", "clusterroles", RBAC),
           ask(f"POST {CLUSTER_ROLES}?{DRY}", FRESH_CLUSTER_ROLE)),
     proof("create-clusterrole-with-any-rule", "empty-name",

@@ -11,7 +11,7 @@ import pytest
 
 from posture import files
 from posture.admission import ENGINES
-from posture.graph.catalogue import escalation_of, unknown_uses
+from posture.graph.catalogue import ADMITTING, escalation_of, unknown_uses
 from posture.graph.effects import violations
 from posture.resources import SUPPORTED
 from tests.graph.proving import catalogue
@@ -22,7 +22,7 @@ AGREED = re.compile(r"(MITRE T\d{4}(\.\d{3})?|CVE-\d{4}-\d+|KEP[- ]\d+|Kubernete
 """A reference that names a technique, a weakness or a design by its number."""
 PATTERNS = [
     (one.id, word, pattern)
-    for one in catalogue() for word in ("admits", "admitsUnlabelled") for pattern in one.where.get(word, ())
+    for one in catalogue() for word in sorted(ADMITTING) for pattern in one.where.get(word, ())
 ]  # fmt: skip
 
 

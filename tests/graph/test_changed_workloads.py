@@ -16,7 +16,8 @@ def workload(kind: str, name: str, *, privileged: bool = False) -> Object:
     """A workload of the team."""
     container = {"name": "c", "image": "x"} | ({"securityContext": {"privileged": True}} if privileged else {})
     labels = {"app": name}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    somewhere = {"nodeSelector": {"kubernetes.io/os": "linux"}}  # a DaemonSet without it is on every node
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container], **somewhere}}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata(name, TEAM),
             "spec": {"selector": {"matchLabels": labels}, "template": template}}  # fmt: skip
 

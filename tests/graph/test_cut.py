@@ -211,6 +211,7 @@ class TestHowManyItTakes:
     @pytest.mark.parametrize(("source", "objects", "sink"), [
         ("group:system:masters", (), "cluster-admin"),
         ("workload:pay/root[Pod]", (pod("pay", "root", volumes=[{"name": "h", "hostPath": {"path": "/"}}],
+                                        containers=[{"name": "c", "volumeMounts": [{"name": "h", "mountPath": "/h"}]}],
                                         serviceAccountName="web"),), "node"),
     ], ids=["masters", "host-files"])  # fmt: skip
     def test_what_nothing_closes_has_a_reason(self, source: str, objects: Sequence[Object], sink: str) -> None:

@@ -199,11 +199,12 @@ def test_names_of_sources(text: str, node: str) -> None:
 
 @pytest.mark.parametrize(("text", "error"), [
     ("pay/wbe", "there is no workload pay/wbe; near to it: pay/web"),
-    ("pray/web", "there is no workload pray/web; near to it: pay/"),
-    ("serviceaccount:pay/adnim", "there is no ServiceAccount serviceaccount:pay/adnim; near to it: "),
+    ("pray/web", "there is no workload pray/web; near to it: pay/web"),
+    ("serviceaccount:pay/adnim", "there is no ServiceAccount pay/adnim; near to it: serviceaccount:pay/admin"),
+    ("serviceaccount:pray/admin", "there is no ServiceAccount pray/admin; near to it: serviceaccount:pay/admin"),
     ("web", "web is nobody's name: write outside"),
     ("user:", "user: is nobody's name"),
-    ("node:n1", "there is no node with a pod node:n1"),
+    ("node:n1", "no pod is known to run on node n1"),
 ])  # fmt: skip
 def test_a_source_that_is_nothing(text: str, error: str) -> None:
     """It is said, with near names."""
@@ -298,11 +299,11 @@ def test_a_drawing_shows_what_is_what() -> None:
         '  n1 [shape=box, style=rounded, label="whoever can run pods in pay"];',
         '  n2 [shape=box, style=rounded, label="whoever can x in pay"];',
         '  n3 [shape=doubleoctagon, label="a node"];',
+        '  n4 [shape=circle, label="all"];',
         '  n0 -> n1 [label="holds"];',
         '  n0 -> n2 [label="holds"];',
-        '  a0 [shape=circle, label="all"];',
-        "  n1 -> a0;",
-        "  n2 -> a0;",
-        '  a0 -> n3 [label="together"];',
+        "  n1 -> n4;",
+        "  n2 -> n4;",
+        '  n4 -> n3 [label="together"];',
         "}",
     ]

@@ -14,7 +14,18 @@ from posture.graph.compare import sources
 from posture.graph.paths import held, targets
 from posture.graph.reach import Reach, explored
 from tests.conftest import FIGURE
-from tests.generator.objects import Object, account, binding, group, namespace, role, rule, service_account
+from tests.generator.network import network_policy, pod
+from tests.generator.objects import (
+    Object,
+    account,
+    binding,
+    group,
+    metadata,
+    namespace,
+    role,
+    rule,
+    service_account,
+)
 from tests.graph.clusters import Size, clusters, evaluated, files, random_cluster
 from tests.oracles.graph import World
 
@@ -65,6 +76,25 @@ CASES = {
     "a-name-everywhere-and-any-in-one-namespace": (
         [*granted(rule("create", "serviceaccounts/token", names=["y"])),
          *granted(rule("create", "serviceaccounts/token"), where="a")], ["cluster-admin"]),
+    "bindings-in-every-namespace-are-none-beyond": (
+        [*granted(rule("bind", "clusterroles", RBAC, ["reader"]), rule("create", "rolebindings", RBAC)),
+         role("reader", rule("list", "secrets"))], ["secrets/kube-system"]),
+    "one-request-everywhere-and-one-in-a-namespace": (
+        [*granted(rule("create", "serviceaccounts")),
+         binding("ghost", "ClusterRole/cluster-admin", account("kube-system", "ghost")),
+         role("token", rule("create", "serviceaccounts/token"), namespace="kube-system"),
+         binding("token", "Role/token", X, namespace="kube-system")], ["cluster-admin"]),
+    "requests-in-two-namespaces": (
+        [*granted(rule("create", "serviceaccounts"), where="a"),
+         binding("ghost", "ClusterRole/cluster-admin", account("kube-system", "ghost")),
+         role("token", rule("create", "serviceaccounts/token"), namespace="kube-system"),
+         binding("token", "Role/token", X, namespace="kube-system")], []),
+    "half-of-a-condition-by-a-group": (
+        [*granted(rule("bind", "clusterroles", RBAC)), role("half", rule("create", "clusterrolebindings", RBAC)),
+         binding("half", "ClusterRole/half", group("system:authenticated"))], ["cluster-admin"]),
+    "half-of-a-condition-by-another-identity": (
+        [*granted(rule("bind", "clusterroles", RBAC), rule("impersonate", "serviceaccounts", "", ["y"])),
+         role("half", rule("create", "clusterrolebindings", RBAC)), binding("half", "ClusterRole/half", Y)], []),
     "the-name-that-is-a-star": (granted(rule("create", "serviceaccounts/token", names=["*"]), where="a"), []),
     "a-name-that-looks-like-a-pattern": (granted(rule("impersonate", "serviceaccounts", names=["bo*"])), []),
     "a-group-that-looks-like-all-groups": (
@@ -99,6 +129,29 @@ def test_what_is_easily_taken_for_something_else(objects: Sequence[Object], expe
 
     agree(whole)
     assert World(whole, files()).reached(SOURCE) == expected
+
+
+def test_who_gets_in_from_outside() -> None:
+    """A Service of type LoadBalancer leads to its pods, but not where a policy isolates them."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata("web", "a"), "spec": {
+        "type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}  # fmt: skip
+    way_in = [pod("a", "web", {"app": "web"}, serviceAccountName="boss"), service]
+    closed = [network_policy("a", "closed", podSelector={}, policyTypes=["Ingress"])]
+
+    for more, expected in (([], ["cluster-admin"]), (closed, [])):
+        whole = cluster(*way_in, *more)
+        agree(whole)
+        assert World(whole, files()).reached("outside") == expected
+
+
+@pytest.mark.parametrize(("minor", "expected"), [(34, ["cluster-admin"]), (None, [])])
+def test_what_holds_for_a_version_only(minor: int | None, expected: list[str]) -> None:
+    """Until 1.34 getting pods/exec was enough to run a command in a pod."""
+    running = pod("a", "web", {"app": "web"}, serviceAccountName="boss")
+    whole = cluster(running, *granted(rule("get", "pods/exec"), where="a"))
+
+    agree(whole, minor)
+    assert World(whole, files(), minor).reached(SOURCE) == expected
 
 
 @settings(max_examples=220, deadline=None)

@@ -107,6 +107,9 @@ SETTINGS = [
     proof("change-policy-definitions", "conversion",
           everywhere(rule("patch", "customresourcedefinitions", "apiextensions.k8s.io")),
           ask(f"PATCH {DEFINITIONS}/clusterpolicies.kyverno.io?{DRY}", CONVERTED)),
+    proof("serve-api-groups", "one-of-them", everywhere(rule("patch", "apiservices", "apiregistration.k8s.io",
+                                                             names=["v1.apps"])),
+          ask(f"PATCH /apis/apiregistration.k8s.io/v1/apiservices/v1.apps?{DRY}", LED)),
     proof("serve-api-groups", "built-in", everywhere(rule("patch", "apiservices", "apiregistration.k8s.io")),
           ask(f"PATCH /apis/apiregistration.k8s.io/v1/apiservices/v1.apps?{DRY}", LED)),
 ]  # fmt: skip

@@ -74,6 +74,11 @@ RELABEL = {
     "finalize": (rule("update", "namespaces/finalize"), ask(f"PUT {INSIDE}/finalize?{DRY}", FINALIZED)),
 }
 RELABELLING = [
+    proof("create-namespaces", "post", everywhere(rule("create", "namespaces")),
+          ask(f"POST /api/v1/namespaces?{DRY}", namespace("proof-fresh"))),
+    proof("create-namespaces", "apply", everywhere(rule("create", "namespaces", names=["proof-fresh"]),
+                                                   rule("patch", "namespaces", names=["proof-fresh"])),
+          applied("/api/v1/namespaces/proof-fresh", namespace("proof-fresh"))),
     *(proof("label-namespace", name, here(one), asked) for name, (one, asked) in RELABEL.items()),
     proof("label-namespace", "by-name", everywhere(rule("patch", "namespaces", names=[NS])), RELABEL["patch"][1]),
     *(proof("escape-after-relabel-by-subresource", name, here(RELABEL[name][0]), RELABEL[name][1])

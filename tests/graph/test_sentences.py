@@ -7,10 +7,13 @@ import re
 import pytest
 
 from posture.graph import sentences
-from posture.graph.catalogue import Escalation
-from posture.graph.nodes import Edge, Fact
+from posture.graph.catalogue import Escalation, escalation_of
+from posture.graph.nodes import Edge, Fact, can
 from posture.graph.paths import path
+from posture.graph.words import Words
 from posture.model import Through
+from tests.generator.network import pod
+from tests.generator.objects import namespace
 from tests.graph.graphs import graph_of
 from tests.graph.proving import catalogue
 from tests.graph.scene import ESCALATIONS, WEB, open_shop
@@ -63,9 +66,9 @@ def admits(kind: str, violation: str) -> frozenset[Fact]:
     ("can:create-pods@pay", "whoever can run pods in pay"),
     ("can:read-secrets@pay", "whoever can read every Secret of pay"),
     ("can:read-secrets@*", "whoever can read every Secret of every namespace"),
-    ("can:create-serviceaccount-token[$name=a\0$other=b]@pay",
+    (can("create-serviceaccount-token", "pay", {"$name": "a", "$other": "b"}),
      "whoever can create a token of a ServiceAccount in pay (a and b only)"),
-    ("can:create-serviceaccount-token[$name=a@b]@c]@pay",
+    (can("create-serviceaccount-token", "pay", {"$name": "a@b]@c"}),
      "whoever can create a token of a ServiceAccount in pay (a@b]@c only)"),
     ("can:lower-and-run#0@pay", "whoever can patch namespaces in pay"),
     ("can:lower-and-run#1@*", "whoever can create pods or create jobs cluster-wide"),
@@ -161,6 +164,77 @@ def test_what_two_have_to_do_together_is_told_apart() -> None:
          "gets every node (lower-and-run; pay admits pods that may run as root; pay admits privileged pods)"),
     ]  # fmt: skip
     assert {edge for _, found in told for edge in found} == {*edges}
+
+
+def test_what_one_does_alone_is_told_of_one() -> None:
+    """The parts that one identity meets are one sentence, by whichever of its groups; that a node is one is none."""
+    one = "serviceaccount:pay/a"
+    edges = [
+        Edge((one,), "can:lower-and-run#0@pay", "holds", (rbac(one, ROLE),)),
+        Edge((one,), "group:devs", "member-of"),
+        Edge(("group:devs",), "can:lower-and-run#1@pay", "holds", (rbac("group:devs", WIDE, "*"),)),
+        Edge(("can:lower-and-run#0@pay", "can:lower-and-run#1@pay"), "can:lower-and-run@pay", "lower-and-run",
+             (admits("admits", "runAsNonRoot:x"),)),
+        Edge(("can:lower-and-run@pay",), "node:*", "lower-and-run"),
+        Edge(("node:*",), "node", "runs-on"),
+    ]  # fmt: skip
+    ((text, told),) = sentences.steps(edges, TITLES)
+
+    assert text == (
+        "ServiceAccount pay/a can patch namespaces in pay, through Role pay/deployer, and as a member of Group devs "
+        "can create pods or create jobs in pay, through ClusterRole reader, and so gets every node (lower-and-run; "
+        "pay admits pods that may run as root)"
+    )
+    assert {*told} == {*edges}
+
+
+def test_an_ability_that_two_steps_use_is_told_before_both() -> None:
+    """No step begins at what was not said yet."""
+    one = "serviceaccount:pay/a"
+    edges = [
+        Edge((one,), "can:create-pods@pay", "holds", (rbac(one, ROLE),)),
+        Edge(("can:create-pods@pay",), "serviceaccount:pay/b", "run-as-serviceaccount"),
+        Edge(("serviceaccount:pay/b",), "can:label-namespace@pay", "holds", (rbac("serviceaccount:pay/b", WIDE),)),
+        Edge(("can:create-pods@pay", "can:label-namespace@pay"), "node:*", "both"),
+    ]  # fmt: skip
+    assert [text for text, _ in sentences.steps(edges, TITLES)] == [
+        "ServiceAccount pay/a can run pods in pay, through Role pay/deployer",
+        "whoever can run pods in pay becomes ServiceAccount pay/b (run-as-serviceaccount)",
+        "ServiceAccount pay/b can change pay's labels, through ClusterRole reader",
+        "whoever can run pods in pay together with whoever can change pay's labels gets every node (both)",
+    ]  # fmt: skip
+
+
+def test_a_graph_says_by_what() -> None:
+    """By what a workload has its node's root, and which exception admits what a policy would refuse."""
+    lowered = namespace("lab", **{"pod-security.kubernetes.io/enforce": "privileged"})
+    root = pod("lab", "root", containers=[{"name": "c", "securityContext": {"privileged": True}}])
+    words = Words(graph_of([lowered, root], ESCALATIONS))
+    fact = Fact("admission", "namespace:lab", "lab", Through("admits", "lab", "privileged:containers.securityContext"))
+    edges = (
+        Edge(("workload:lab/root[Pod]",), "node", "privileged-workload"),
+        Edge(("can:create-pods@lab",), "node:*", "escape-to-node", (frozenset({fact}),)),
+    )
+
+    assert [sentences.sentence(edge, words) for edge in edges] == [
+        "Pod lab/root has the root of its node, by a privileged container",
+        "whoever can run pods in lab gets every node (escape-to-node; lab admits privileged pods)",
+    ]
+    assert words["create-pods"] == "Run pods"
+    assert "escape workload:lab/none[Pod]" not in words
+    assert dict(words) == sentences.titled(ESCALATIONS)
+
+
+def test_alternatives_that_say_more_are_left_out() -> None:
+    """To create an object by its name takes patch besides: who may create it anyway needs none of that."""
+    leaf = {"verbs": ["create"], "apiGroups": [""], "resources": ["pods"]}
+    named = leaf | {"resourceNames": ["$name"]}
+    one = escalation_of({
+        "id": "x", "domain": "graph", "title": "X",
+        "requests": [{"any": [leaf, {"all": [named, named | {"verbs": ["patch"]}]}]}] * 2,
+        "effect": {"reach": ["node"]}, "why": "x", "remedy": "x", "references": ["x"],
+    })  # fmt: skip
+    assert sentences.name("can:x#0@pay", sentences.titled([one])) == "whoever can create pods in pay"
 
 
 @pytest.mark.parametrize("one", catalogue(), ids=lambda one: one.id)

@@ -52,6 +52,7 @@ IDENTITIES: dict[str, tuple[Grant, ...]] = {
     "debugs-pods": everywhere(rule("patch", "pods/ephemeralcontainers")),
     "claims-devices": everywhere(rule("create", "resourceclaims", "resource.k8s.io")),
     "writes-maps": everywhere(rule("create", "configmaps")),
+    "creates-namespaces": everywhere(rule("create", "namespaces")),
     "relabels-by-patch": everywhere(rule("patch", "namespaces", **NAMED)),
     "relabels-by-status": everywhere(rule("patch", "namespaces/status", **NAMED)),
     "relabels-by-finalize": everywhere(rule("update", "namespaces/finalize", **NAMED)),
@@ -174,6 +175,23 @@ def test_two_identities_together_run_a_privileged_pod(relabelled: Identities, la
     relabelled.answer(labels, RELABEL[labels])
 
     eventually(lambda: relabelled.status("runs-pods", escaping), OK)
+
+
+def test_two_identities_together_run_a_privileged_pod_in_a_namespace_of_their_own(identities: Identities) -> None:
+    """One creates the namespace, which nothing guards, the other the pod, and neither may do what the other does."""
+    own = "proof-own"
+    made = ask("POST /api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata(own)})
+    escaping = ask(f"POST /api/v1/namespaces/{own}/pods?{DRY}", pod("own", own, security=PRIVILEGED, **HOST))
+    assert identities.status("runs-pods", ask(PODS, restricted(security=PRIVILEGED, **HOST))) == FORBIDDEN
+    assert identities.status("runs-pods", made) == FORBIDDEN
+
+    identities.answer("creates-namespaces", made)
+
+    try:
+        assert identities.status("creates-namespaces", escaping) == FORBIDDEN
+        eventually(lambda: identities.status("runs-pods", escaping), OK)
+    finally:
+        clear(identities.plane, [f"/api/v1/namespaces/{own}"])
 
 
 def test_two_identities_together_put_a_privileged_container_into_a_pod(relabelled: Identities) -> None:

@@ -10,7 +10,7 @@ import pytest
 from posture.cel import Process
 from posture.graph.paths import held
 from posture.kinds import ADMISSION
-from tests.generator.network import pod
+from tests.generator.network import network_policy, pod
 from tests.generator.objects import Object, account, binding, guarded, metadata, namespace, role, rule, service_account
 from tests.graph.graphs import graph_of
 from tests.graph.proving import catalogue
@@ -71,6 +71,10 @@ KEPT_LABEL = refused(
     "kept-label", f"object.metadata.?labels[?'{ENFORCE}'].orValue('') == 'restricted'", "namespaces", "UPDATE"
 )  # fmt: skip
 RUN, RELABEL = rule("create", "pods"), rule("patch", "namespaces")
+SPACES, TAINT = rule("create", "namespaces"), rule("patch", "nodes")
+UNBIND = rule("delete", "validatingadmissionpolicybindings", ADMISSION)
+NO_KYVERNO = rule("delete", "clusterpolicies", "kyverno.io")
+NO_WEBHOOK = rule("delete", "validatingwebhookconfigurations", ADMISSION)
 DEBUG = rule("patch", "pods/ephemeralcontainers")
 
 
@@ -88,6 +92,23 @@ class Case(NamedTuple):
 
 BOTH = (RUNNER, LABELLER)
 HELD_BACK = (*NO_HOST_PATH, *NO_PRIVILEGED, *NO_WINDOWS)
+NO_ESCAPE = (*HELD_BACK, *NO_ROOT)
+SILENT = network_policy(TEAM, "silent", podSelector={}, policyTypes=["Egress"])
+TALKING = network_policy(
+    TEAM, "talking", podSelector={"matchLabels": {"app": "web"}}, policyTypes=["Egress"], egress=[{}]
+)  # fmt: skip
+BY_KYVERNO: tuple[Object, ...] = ({
+    "apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": metadata("no-escape"),
+    "spec": {"validationFailureAction": "Enforce", "rules": [{
+        "name": "pods", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
+        "validate": {"message": "no", "pattern": {"spec": {
+            "=(hostNetwork)": False, "=(volumes)": [{"X(hostPath)": "null"}],
+            **{field: [{"=(securityContext)": {"=(privileged)": False, "=(capabilities)": {"X(add)": "null"}}}]
+               for field in ("containers", "=(initContainers)")},
+        }}},
+    }]},
+},)  # fmt: skip
+"""Kyverno refuses what holds a node, and nothing else does."""
 CASES = [
     Case("another-account", runner(RUN), f"serviceaccount:{TEAM}/powerful", True, "restricted"),
     Case("an-account-elsewhere", runner(RUN), f"serviceaccount:{OTHER}/labeller", False),
@@ -112,6 +133,45 @@ CASES = [
     Case("the-label-is-guarded", runner(RUN, RELABEL), "node", False, "restricted", KEPT_LABEL),
     Case("the-guard-is-not-asked-about-the-status", runner(RUN, rule("patch", "namespaces/status")), "node", True,
          "restricted", KEPT_LABEL),
+    Case("the-node-in-a-new-namespace", runner(RUN, SPACES, where=""), "node", True, "restricted"),
+    Case("the-node-in-a-new-namespace-by-two", (*runner(RUN, where=""), *labeller(SPACES, where="")), "node", True,
+         "restricted", sources=BOTH),
+    Case("no-pods-in-a-new-namespace", (*runner(RUN), *runner(SPACES, where="")), "node", False, "restricted"),
+    Case("no-new-namespace-of-this-name", runner(RUN, rule("create", "namespaces", names=["new"]), where=""), "node",
+         False, "restricted"),
+    Case("policies-hold-in-a-new-namespace", runner(RUN, SPACES, where=""), "node", False, "restricted",
+         (*NO_HOST_PATH, *NO_PRIVILEGED)),
+    Case("a-new-namespace-must-have-a-level", runner(RUN, SPACES, where=""), "node", False, "restricted",
+         refused("level", f"object.metadata.?labels[?'{ENFORCE}'].hasValue()", "namespaces")),
+    Case("a-policy-off-and-the-node", (*runner(RUN), *runner(UNBIND, where="")), "node", True, "", NO_ESCAPE),
+    Case("a-policy-off-by-another", (*runner(RUN), *labeller(UNBIND, where="")), "node", True, "", NO_ESCAPE,
+         sources=BOTH),
+    Case("the-policy-stays", runner(RUN), "node", False, "", NO_ESCAPE),
+    Case("no-pods-once-the-policy-is-off", runner(UNBIND, where=""), "node", False, "", NO_ESCAPE),
+    Case("a-policy-off-and-the-level-stays", (*runner(RUN), *runner(UNBIND, where="")), "node", False, "restricted",
+         NO_ESCAPE),
+    Case("a-policy-off-the-level-dropped", (*runner(RUN, RELABEL), *runner(UNBIND, where="")), "node", True,
+         "restricted", (*NO_ESCAPE, *KEPT_LABEL)),
+    Case("a-policy-off-in-a-new-namespace", runner(RUN, SPACES, UNBIND, where=""), "node", True, "restricted",
+         NO_ESCAPE),
+    Case("kyverno-off-and-the-node", (*runner(RUN), *runner(NO_KYVERNO, where="")), "node", True, "", BY_KYVERNO),
+    Case("kyverno-stays", runner(RUN), "node", False, "", BY_KYVERNO),
+    Case("its-webhook-off-and-the-node", (*runner(RUN), *runner(NO_WEBHOOK, where="")), "node", True, "", BY_KYVERNO),
+    Case("another-engine-off", (*runner(RUN), *runner(UNBIND, where="")), "node", False, "", BY_KYVERNO),
+    Case("one-of-two-engines-off", (*runner(RUN), *runner(UNBIND, where="")), "node", False, "",
+         (*BY_KYVERNO, *NO_ESCAPE)),
+    Case("the-cloud", runner(RUN), "cloud/node", True, "restricted"),
+    Case("the-cloud-by-labels-of-its-choice", runner(RUN), "cloud/node", True, "restricted",
+         (SILENT, TALKING)),
+    Case("not-the-cloud-in-silence", runner(RUN), "cloud/node", False, "restricted", (SILENT,)),
+    Case("the-cloud-by-the-node-s-network", runner(RUN), "cloud/node", True, "", (SILENT,)),
+    Case("pods-drawn-to-a-node", runner(TAINT, where=""), f"workload:{OTHER}/web[Pod]", True,
+         sources=(RUNNER, "node:n")),
+    Case("no-node-to-draw-them-to", runner(TAINT, where=""), f"workload:{OTHER}/web[Pod]", False),
+    Case("pods-of-this-namespace-drawn-to-a-node", runner(rule("create", "bindings"), rule("delete", "pods")),
+         f"workload:{TEAM}/web[Pod]", True, sources=(RUNNER, "node:n")),
+    Case("pods-of-another-stay", runner(rule("create", "bindings"), rule("delete", "pods")),
+         f"workload:{OTHER}/web[Pod]", False, sources=(RUNNER, "node:n")),
     Case("policies-hold-without-the-label", runner(RUN, RELABEL), "node", False, "restricted", (*HELD_BACK, *NO_ROOT)),
     Case("the-node-by-capabilities-of-root", runner(RUN), "node", True, "", HELD_BACK),
     Case("capabilities-of-nobody", runner(RUN), "node", False, "", (*HELD_BACK, *NO_ROOT)),

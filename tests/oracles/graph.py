@@ -230,15 +230,21 @@ class World:
                 found.append(tuple(names.items()))
         return found
 
-    def admits(self, patterns: Sequence[str], namespace: str, *, unlabelled: bool = False) -> bool:
-        """Whether the Pod Security level of a namespace lets some violation pass."""
-        labels = next(one for one in self.of("Namespace") if one["metadata"]["name"] == namespace)["metadata"]
-        level = (labels.get("labels") or {}).get("pod-security.kubernetes.io/enforce", "privileged")
+    def admits(self, patterns: Sequence[str], namespace: str, *, guarded: bool) -> bool:
+        """Whether the Pod Security level of a namespace ("" has no labels) lets some violation pass, and the policy
+        that may refuse every pod, where there is one, does not stop it.
+        """
+        space: Any = next(
+            (one for one in self.of("Namespace") if one["metadata"]["name"] == namespace), {"metadata": {}}
+        )
+        level = (space["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce", "privileged")
         return any(
-            pattern.partition(":")[0] not in REFUSED["privileged" if unlabelled else level] for pattern in patterns
+            pattern.partition(":")[0] not in REFUSED[level]
+            and not (guarded and pattern.partition(":")[0] in RESTRICTED and "ephemeralContainers" not in pattern)
+            for pattern in patterns
         )
 
-    def _where(self, escalation: str, place: str) -> bool:
+    def _where(self, escalation: str, place: str, guarded: bool) -> bool:
         """Whether what a permission cannot say holds in a place. Pod Security is a matter of one namespace."""
         wanted = self.escalations[escalation].get("where") or {}
         serves = wanted.get("serves")
@@ -246,12 +252,21 @@ class World:
             return False
         if "namespaces" in wanted and place not in wanted["namespaces"]:
             return False
-        for word in ("admits", "admitsUnlabelled"):
+        if "reachesMetadata" in wanted and not self.may_be_open(place):
+            return False
+        for word, somewhere in (("admits", True), ("admitsUnlabelled", True), ("admitsInNewNamespace", False)):
+            space = place if word == "admits" else ""
             if word in wanted and (
-                place == EVERYWHERE or not self.admits(wanted[word], place, unlabelled=word == "admitsUnlabelled")
+                (place != EVERYWHERE) != somewhere or not self.admits(wanted[word], space, guarded=guarded)
             ):
                 return False
         return True
+
+    def may_be_open(self, namespace: str) -> bool:
+        """Whether some pod that could be made in a namespace may talk to everybody: policies select by labels."""
+        policies = (one["spec"]["podSelector"] for one in self.of("NetworkPolicy") if rbac.place(one)[1] == namespace)
+        labels = [{}, *(one.get("matchLabels") or {} for one in policies)]
+        return namespace != EVERYWHERE and any(self.may(Pods("", namespace, "", one, {}), "Egress") for one in labels)
 
     # What follows ---------------------------------------------------------------------------------------------------
 
@@ -294,6 +309,8 @@ class World:
         elif node.startswith(("user:", "group:", "serviceaccount:")):
             yield from rbac.groups_of(node)
             yield from self.assumed(node)
+        elif node.startswith("any ClusterRole//") and node.rpartition("/")[2] in self.cluster_roles:
+            yield from self.aggregated
         elif node.startswith("given ") and node.endswith("@*"):
             yield from (node.removesuffix("*") + namespace for namespace in self.namespaces)
 
@@ -345,14 +362,16 @@ class World:
             for number in range(len(one.get("requests", ()))):
                 if not any(self.assignments(escalation, number, identity, place) for identity in identities):
                     return False
-        return self.where(escalation, place)
+        if not {*one.get("holds", ())} <= {*held}:
+            return False
+        return self.where(escalation, place, self.guarded and "engine/vap" not in held)
 
     def ways(self, escalation: str, place: str, identities: Sequence[str]) -> Iterable[tuple[tuple[str, str], ...]]:
         """The names with which it is met; any where several requests make the condition, or another gives it."""
         one = self.escalations[escalation]
         found = (
             {names for each in identities for names in self.assignments(escalation, 0, each, place)}
-            if len(one.get("requests", ())) == 1 and not one.get("uses")
+            if len(one.get("requests", ())) == 1 and not one.get("uses") and not one.get("holds")
             else set()
         )
         return found or {()}
@@ -367,6 +386,8 @@ class World:
             yield from self.targets(target, place)
         for pattern in effect.get("switchOff", ()):
             yield from (f"engine/{one}" for one in self.engines if fnmatchcase(one, pattern))
+        if "aggregate" in effect:
+            yield from self.aggregated
         if isinstance(effect.get("ability"), str):
             yield f"given {effect['ability']}@{place}"
         for word in ("grantRulesOf", "rewrite"):
@@ -392,6 +413,22 @@ class World:
     def engines(self) -> list[str]:
         """The engines that have a policy: here only ValidatingAdmissionPolicies, once they are bound."""
         return ["vap"] if self.of("ValidatingAdmissionPolicyBinding") else []
+
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether a policy may refuse every pod."""
+        return any(one["metadata"]["name"] == "no-pods" for one in self.of("ValidatingAdmissionPolicyBinding"))
+
+    @cached_property
+    def cluster_roles(self) -> set[str]:
+        """The ClusterRoles that there are."""
+        return {one["metadata"]["name"] for one in self.of("ClusterRole")}
+
+    @cached_property
+    def aggregated(self) -> list[str]:
+        """Those that are made of others, as what may be given any rule."""
+        mine = (one for one in self.of("ClusterRole") if (one.get("aggregationRule") or {}).get("clusterRoleSelectors"))
+        return [f"any ClusterRole//{one['metadata']['name']}" for one in mine]
 
     def become(self, pattern: str, place: str, names: Names) -> Iterator[str]:
         """The identities that a pattern stands for. A variable that is anything stands for all there are."""
