@@ -147,7 +147,8 @@ def test_a_policy_that_refuses_gives_no_target(cel: Process, objects: Cluster) -
     assert {target for new in gained(before, after).values() for target in new} <= {"engine/vap"}
 
 
-@pytest.mark.parametrize(("law", "change"), [("grant", granted), ("level", stricter), ("policy", isolated)], ids=str)
+@pytest.mark.parametrize(("law", "change"), [("grant", granted), ("level", stricter), ("policy", isolated)],
+                         ids=("grant", "level", "policy"))  # fmt: skip
 def test_these_changes_do_change_something(law: str, change: Callable[[Random, Cluster], Cluster]) -> None:
     """So that their silence says something: some sources do gain by grants, and do lose by controls."""
     moved = 0
