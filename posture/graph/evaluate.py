@@ -172,8 +172,20 @@ class Graph:
                     fact = Fact("rbac", *where, through)
                     yield Edge((node,), f"{CLOUD}{name}", ASSUMES, (frozenset({fact}),))
         for group in subjects.implied(node):
-            if self.edges(group):
+            if self._leads(group):
                 yield Edge((node,), group, MEMBER)
+
+    def _leads(self, group: str) -> bool:
+        """Whether anything may follow from what a group is granted: an update that changes that tells its members."""
+        known = self._leading
+        if group not in known:
+            scopes_of = (CLUSTER_SCOPE, *(self.results["rbac"].inside.get(group) or ()))
+            known[group] = any(self.meaning((group, scope))[1] for scope in scopes_of)
+        return known[group]
+
+    @cached_property
+    def _leading(self) -> dict[str, bool]:
+        return {}
 
     def _own(self, subject: str) -> Iterator[tuple[tuple[str, str], Through, Any]]:
         live = self.results["rbac"]
@@ -251,7 +263,7 @@ class Graph:
             grant = grant_of(key, content) if content is not None else None
             yield from ((subject, grant.scope) for subject in (grant.subjects if grant else ()))  # type: ignore[union-attr]
 
-    def meaning(self, where: Where) -> object:
+    def meaning(self, where: Where) -> tuple[object, bool]:
         """What may follow from what is granted somewhere: equal where the same does."""
         live = self.results["rbac"]
         found = meaning(live, self.catalogue.conditions, where)
