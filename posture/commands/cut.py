@@ -79,6 +79,6 @@ def _bound(found: Cut) -> str:
     if not found.exact:
         return f": it takes {count(found.bound, 'object')} or more"
     spent = "not all sets as small were tried" if found.spent else ""
-    fewer = "no fewer will do" if found.bound > 1 else ""
+    fewer = "no fewer were found" if found.bound > 1 else ""
     said = ", and ".join(filter(None, (fewer, spent)))
     return f": {said}" if said else ""

@@ -55,7 +55,10 @@ class Cut:
 
     @property
     def exact(self) -> bool:
-        """Whether no fewer objects will do."""
+        """Whether no fewer objects will do, by the ways that are known for what the proofs need.
+
+        An edit that is meant for something else may close more: then fewer do after all.
+        """
         return bool(self.fixes) and len(self.fixes[0].edits) == self.bound
 
 
