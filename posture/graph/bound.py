@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from posture.kinds import RBAC
-from posture.model import CLUSTER_SCOPE, Key, Through
+from posture.model import CLUSTER_SCOPE, Key
 from posture.rbac.aggregate import contributors
 from posture.rbac.evaluate import key_of
 
+from .doors import account_of
 from .evaluate import ONE_OF, Graph
-from .nodes import ACCOUNT, GROUP, ROLE, USER, Edge, Fact
+from .nodes import ACCOUNT, GROUP, ROLE, USER, Edge, Fact, role_of
 from .paths import Edges, Path
 from .ways import objects
 
@@ -67,19 +68,13 @@ class _Hanging:
         of which somebody is one of all.
         """
         if edge.tail[0].startswith(ROLE):
-            reference, _, scope = edge.tail[0].removeprefix(ROLE).rpartition("@")
-            kind, _, name = reference.partition("/")
-            role = key_of(Through(kind, scope if kind == "Role" else "", name))
+            role = key_of(role_of(edge.tail[0])[0])
             return frozenset({role, *contributors(self._graph.snapshot, role)})
         if edge.rule == ONE_OF and edge.head.startswith((USER, GROUP, ACCOUNT)):
             live = self._graph.results["rbac"]
-            if (self._graph.snapshot.entry(_account(edge.head))) is not None:
+            if self._graph.snapshot.entry(account_of(edge.head)) is not None:
                 return frozenset()
             places = (CLUSTER_SCOPE, *(live.inside.get(edge.head) or ()))
             return frozenset(key for scope in places for keys in live.own((edge.head, scope)).values() for key in keys
                              if key.resource.endswith(RBAC))  # fmt: skip
         return frozenset()
-
-
-def _account(subject: str) -> Key:
-    return Key("serviceaccounts", *subject.removeprefix(ACCOUNT).partition("/")[::2])

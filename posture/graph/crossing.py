@@ -26,7 +26,7 @@ from posture.network.regions import Term
 from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS
 
 from .escapes import escape
-from .nodes import CLOUD, EVERY_NODE, MACHINE, NODE, OUTSIDE, STRUCTURE, Edge, Fact
+from .nodes import EVERY_NODE, MACHINE, NODE, NODE_IDENTITY, OUTSIDE, STRUCTURE, Edge, Fact
 
 DOORS = (SERVICES, INGRESSES, GATEWAYS, *ROUTES)
 """The kinds that lead in from outside."""
@@ -86,17 +86,16 @@ def workloads(snapshot: Snapshot, keys: Iterable[Key]) -> dict[str, Runs]:
     return found
 
 
-_KINDS = {"pods": "Pod", "replicationcontrollers": "ReplicationController", "replicasets.apps": "ReplicaSet",
-          "deployments.apps": "Deployment", "statefulsets.apps": "StatefulSet", "daemonsets.apps": "DaemonSet",
-          "jobs.batch": "Job", "cronjobs.batch": "CronJob"}  # fmt: skip
-_OTHERS = {SERVICE_ACCOUNTS: "ServiceAccount", CLUSTER_ROLES: "ClusterRole", ROLES: "Role",
-           API_RESOURCES: "CustomResourceDefinition"}  # fmt: skip
+_BY_KIND = {
+    BY_NAME[resource].kind: resource for resource in (*WORKLOAD_KINDS, SERVICE_ACCOUNTS, CLUSTER_ROLES, ROLES, *DOORS)
+} | {"CustomResourceDefinition": API_RESOURCES}
+"""The kinds that facts name as what one would edit, each with its resource."""
 
 
 def _through(snapshot: Snapshot, workload: str, key: Key) -> Through:
     """The object to edit: the controller where it is read, else the pod itself."""
     found = key_of(snapshot, workload) or key
-    return Through(_KINDS[found.resource], found.namespace, found.name)
+    return Through(BY_NAME[found.resource].kind, found.namespace, found.name)
 
 
 def _mounted(snapshot: Snapshot, namespace: str, account: str, spec: Mapping[str, Any]) -> bool:
@@ -174,11 +173,7 @@ def _door(entry: Entry) -> Fact:
 def key_of_fact(fact: Fact) -> Key | None:
     """The object that a fact of this module is about."""
     through = fact.through
-    for resource in DOORS:
-        if BY_NAME[resource].kind == through.kind:
-            return Key(resource, through.namespace, through.name)
-    kinds = _KINDS | _OTHERS
-    found = next((resource for resource, kind in kinds.items() if kind == through.kind), None)
+    found = _BY_KIND.get(through.kind)
     return Key(found, through.namespace, through.name) if found else None
 
 
@@ -229,10 +224,9 @@ def metadata(live: Connectivity, namespace: str, workload: str) -> Iterator[Edge
     space = live.spaces.get(namespace)
     for one in space.classes if space else ():
         assert space is not None
-        head = f"{CLOUD}node"
         if one.workload != workload:
             continue
         if one.node:
-            yield Edge((one.workload,), head, METADATA)
+            yield Edge((one.workload,), NODE_IDENTITY, METADATA)
         elif found := frozenset(_to_metadata(space, one)):
-            yield Edge((one.workload,), head, METADATA, (found,))
+            yield Edge((one.workload,), NODE_IDENTITY, METADATA, (found,))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from posture.kinds import BY_NAME
-from posture.model import Changed, Content, Key, Snapshot, Through
+from posture.model import Changed, Content, Key, Snapshot
 from posture.network.endpoints import PODS
 from posture.network.exposure import SERVICES
 from posture.rbac.evaluate import SERVICE_ACCOUNTS
@@ -29,13 +29,6 @@ type Row = tuple[str, tuple[Changed, ...], bool, tuple[str, ...]]
 """(text, edits, whether it is a last resort, what breaks and no domain speaks of)"""
 
 
-def key_of(through: Through) -> Key:
-    """The object that leads in; its kind, or the first word of its resource, is what it is named by."""
-    kinds = (BY_NAME[name] for name in crossing.DOORS)
-    found = (kind.name for kind in kinds if through.kind in (kind.kind, kind.name.partition(".")[0]))
-    return Key(next(found, ""), through.namespace, through.name)
-
-
 def account_of(subject: str) -> Key:
     """The object of a ServiceAccount."""
     namespace, _, name = subject.removeprefix(ACCOUNT).partition("/")
@@ -46,9 +39,9 @@ def ways(snapshot: Snapshot, edge: Edge, fact: Fact, users: Iterable[str]) -> It
     """How what an edge needs of the way a cluster is built can be edited away, each as a last resort. `users` are the
     workloads that run as the ServiceAccount of the edge.
     """
-    key = account_of(edge.head) if edge.rule == crossing.RUNS_AS else key_of(fact.through)
-    content = snapshot.get(key)
-    if content is None:
+    key = account_of(edge.head) if edge.rule == crossing.RUNS_AS else crossing.key_of_fact(fact)
+    content = snapshot.get(key) if key else None
+    if key is None or content is None:
         return
     name = f"{BY_NAME[key.resource].kind} {key.namespace}/{key.name}"
     if edge.rule == crossing.RUNS_AS:

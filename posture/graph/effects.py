@@ -22,19 +22,15 @@ from posture.rbac.evaluate import CLUSTER_ROLES, SERVICE_ACCOUNTS, Access
 
 from .catalogue import IN_NEW, UNLABELLED, Escalation
 from .nodes import (
-    ABSENT,
     ACCOUNT,
     CLUSTER_ADMIN,
     ENGINE,
     EVERY_NODE,
-    GROUP,
     NAMESPACE_ADMIN,
     NODE,
     REWRITE,
-    ROLE,
-    USER,
-    WORKLOAD,
     can,
+    role,
 )
 
 ANY = "*"
@@ -191,13 +187,13 @@ class Effects:
         kind, _, name = pattern.partition("/")
         name = _filled(name, names)
         if name != ANY:
-            yield f"{ROLE}{kind}/{name}@{scope}"
+            yield role(Through(kind, "", name), scope)
         elif kind == "ClusterRole":
             yield CLUSTER_ADMIN if scope == CLUSTER_SCOPE else f"{NAMESPACE_ADMIN}{scope}"
         else:
             roles = (through for through in self.of.rbac.roles if through.kind == "Role")
             yield from sorted(
-                f"{ROLE}Role/{through.name}@{through.namespace}"
+                role(through, through.namespace)
                 for through in roles if scope in (CLUSTER_SCOPE, through.namespace)
             )  # fmt: skip
 
@@ -300,6 +296,3 @@ def _in_new(admission: Admission, without: str) -> Profile | None:
 def named(mask: int) -> str:
     """The first violation of a set."""
     return VIOLATIONS[next(bits(mask))].id
-
-
-__all__ = ["ABSENT", "GROUP", "USER", "WORKLOAD", "Admitted", "Effects", "Inventory", "admitted", "named", "violations"]

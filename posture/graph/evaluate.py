@@ -43,6 +43,7 @@ from .nodes import (
     condition,
     is_set,
     namespace_of,
+    role_of,
     secrets,
 )
 from .places import Gone, gone, kept, place_of
@@ -274,9 +275,7 @@ class Graph:
     # Sets, roles, workloads -----------------------------------------------------------------------------------------
 
     def _of_role(self, node: str) -> Iterator[Edge]:
-        reference, _, scope = node.removeprefix(ROLE).rpartition("@")
-        kind, _, name = reference.partition("/")
-        through = Through(kind, scope if kind == "Role" else "", name)
+        through, scope = role_of(node)
         live = self.results["rbac"]
         for ability in of_role(live, self.catalogue.conditions, through, scope, node):
             yield from self.following.met_by(node, ability)

@@ -27,6 +27,7 @@ from .nodes import (
     MACHINE,
     NAMESPACE_ADMIN,
     NODE,
+    NODE_IDENTITY,
     OUTSIDE,
     SECRETS,
     USER,
@@ -139,7 +140,7 @@ def sink_of(graph: Graph, text: str) -> str:
     if ":" in text.partition("/")[0] or ("/" in text and not text.startswith(kinds)):
         return source_of(graph, text)
     held_by = graph.results["rbac"].roles.values()
-    known = {CLUSTER_ADMIN, NODE, SECRETS, f"{SECRETS}/kube-system", f"{CLOUD}node"}
+    known = {CLUSTER_ADMIN, NODE, SECRETS, f"{SECRETS}/kube-system", NODE_IDENTITY}
     known |= {f"{start}{name}" for name in graph.of.namespaces for start in (NAMESPACE_ADMIN, f"{SECRETS}/")}
     known |= {f"{ENGINE}{name}" for name in graph.of.engines}
     known |= {f"{CLOUD}{name}" for held in held_by for word, name in held.opaque if word == "assume"}

@@ -21,6 +21,8 @@ NODE, EVERY_NODE = "node", "node:*"
 SECRETS = "secrets"
 NAMESPACE_ADMIN = "namespace-admin/"
 ENGINE, CLOUD = "engine/", "cloud/"
+NODE_IDENTITY = f"{CLOUD}node"
+"""The identity that a node has in the cloud, whoever acts as it."""
 WORKLOAD, ACCOUNT, ABSENT, USER, GROUP = "workload:", "serviceaccount:", "absent:", "user:", "group:"
 MACHINE, ROLE, REWRITE, CAN = "node:", "role:", "rewrite:", "can:"
 STRUCTURE = "graph"
@@ -75,6 +77,18 @@ def condition(node: str) -> Condition:
     names, end = json.JSONDecoder().raw_decode(rest) if rest.startswith("[") else ([], 0)
     escalation, _, number = name.partition("#")
     return Condition(escalation, int(number) if number else None, rest[end + 1 :], dict(names))
+
+
+def role(reference: Through, scope: str) -> str:
+    """The node of a role's rules, granted in a scope."""
+    return f"{ROLE}{reference.kind}/{reference.name}@{scope}"
+
+
+def role_of(node: str) -> tuple[Through, str]:
+    """The role that a `role:` or `rewrite:` node is about, and the scope; a Role is one of the namespace there."""
+    named, _, scope = node.partition(":")[2].rpartition("@")
+    kind, _, name = named.partition("/")
+    return Through(kind, scope if kind == "Role" else "", name), scope
 
 
 def secrets(namespace: str) -> str:

@@ -27,6 +27,7 @@ from .nodes import (
     MACHINE,
     NAMESPACE_ADMIN,
     NODE,
+    NODE_IDENTITY,
     OUTSIDE,
     REWRITE,
     ROLE,
@@ -37,6 +38,7 @@ from .nodes import (
     Edge,
     Fact,
     condition,
+    role_of,
 )
 
 IMPLIED = "everything"
@@ -113,14 +115,13 @@ def _target(node: str) -> str:
         return f"namespace-admin of {'every namespace' if name == CLUSTER_SCOPE else name}"
     if node.startswith(ENGINE):
         return f"engine {node.removeprefix(ENGINE)}"
-    if node == f"{CLOUD}node":
+    if node == NODE_IDENTITY:
         return "the cloud identity of a node"
     return f"cloud identity {node.removeprefix(CLOUD)}" if node.startswith(CLOUD) else node
 
 
 def _role(node: str) -> str:
-    reference, _, scope = node.partition(":")[2].rpartition("@")
-    kind, _, name = reference.partition("/")
+    (kind, _, name), scope = role_of(node)
     which = f"any {kind}" if name == "*" else f"{kind} {name}"
     return which if scope == CLUSTER_SCOPE else f"{which} in {scope}"
 

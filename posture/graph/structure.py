@@ -6,7 +6,6 @@ It is asked of edges that a baseline does not have, which are few: no edge carri
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from posture.model import CLUSTER_SCOPE, Through
@@ -15,13 +14,12 @@ from . import crossing
 from .catalogue import Escalation
 from .evaluate import Graph
 from .following import Catalogue
-from .nodes import ABSENT, ACCOUNT, CAN, ROLE, STRUCTURE, WORKLOAD, Edge, Fact, is_set, namespace_of
+from .nodes import ABSENT, ACCOUNT, CAN, ROLE, STRUCTURE, WORKLOAD, Edge, Fact, condition, is_set, namespace_of, role_of
 
 SERVER = "server"
 """The subject of what a version of Kubernetes opens."""
 RESOURCE, CLUSTER_ROLE = "apiresource:", "clusterrole:"
 ESCALATION = "Escalation"
-_ID = re.compile(r"[^\[#@]+")
 
 
 def facts(edge: Edge, live: Graph) -> Iterator[Fact]:
@@ -46,19 +44,17 @@ def facts(edge: Edge, live: Graph) -> Iterator[Fact]:
 
 def _of_role(node: str) -> Fact:
     """The fact that a role holds what it does; `node` is its rules, granted in a scope."""
-    reference, _, scope = node.removeprefix(ROLE).rpartition("@")
-    kind, _, name = reference.partition("/")
-    if kind == "ClusterRole":
-        return Fact(STRUCTURE, f"{CLUSTER_ROLE}{name}", CLUSTER_SCOPE, Through(kind, "", name))
-    return Fact(STRUCTURE, f"namespace:{scope}", scope, Through(kind, scope, name))
+    through, scope = role_of(node)
+    if through.kind == "ClusterRole":
+        return Fact(STRUCTURE, f"{CLUSTER_ROLE}{through.name}", CLUSTER_SCOPE, through)
+    return Fact(STRUCTURE, f"namespace:{scope}", scope, through)
 
 
 def _escalation(edge: Edge, catalogue: Catalogue) -> Escalation | None:
     """The escalation that an edge is about: its rule, or the ability that it gives."""
     if edge.rule in catalogue.all:
         return catalogue.all[edge.rule]
-    found = _ID.match(edge.head.removeprefix(CAN)) if edge.head.startswith(CAN) else None
-    return catalogue.all.get(found.group()) if found else None
+    return catalogue.all.get(condition(edge.head).escalation) if edge.head.startswith(CAN) else None
 
 
 def moved(node: str, namespace: str, other: str) -> str:

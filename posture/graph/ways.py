@@ -95,7 +95,8 @@ def objects(graph: Graph, fact: Fact) -> frozenset[Key]:
         return frozenset({*found, Key("namespaces", "", fact.scope)})
     runs = graph.runs(fact.scope).get(fact.subject)
     accounts = runs.accounts if runs else ()
-    return frozenset({doors.key_of(fact.through), *(Key(SERVICE_ACCOUNTS, fact.scope, name) for name in accounts)})
+    own = filter(None, (crossing.key_of_fact(fact),))
+    return frozenset({*own, *(Key(SERVICE_ACCOUNTS, fact.scope, name) for name in accounts)})
 
 
 # Permissions --------------------------------------------------------------------------------------------------------
