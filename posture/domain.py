@@ -45,11 +45,19 @@ class Domain(Protocol):
         within: Collection[Where] | None = None,
         *,
         growth: bool = False,
+        both: bool = False,
     ) -> Comparison:
-        """What became possible and what no longer is. `within` limits it to gains at some places.
+        """What became possible and what no longer is. `within` limits it to gains at some places, or with `both` to
+        all that is found there, exactly.
 
         With `growth` nothing was agreed for subjects that are new; where grants name their subjects that is so anyway.
         """
+
+    def again(self, live: Any, changed: Collection[Changed], gained: Collection[Where]) -> Collection[Where] | None:
+        """Where an update to `live` may have made another comparison, of places with gains too; None is everywhere."""
+
+    def throughs(self, result: Any, where: Where) -> Collection[Through]:
+        """What anything is possible through at a place, or is refused by."""
 
     def doubt(
         self, result: Any, subject: str, scope: str, through: Through, other: Snapshot | None = None

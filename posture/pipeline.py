@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -10,18 +10,20 @@ from posture import admission, graph, network, owners, rbac
 from posture.domain import Domain
 from posture.drift.agreed import NAMESPACES, Agreed, Place, Yardstick
 from posture.drift.causes import Investigation
-from posture.drift.findings import Drafter, reasons_of, severity_of
-from posture.drift.lifecycle import Life, Outcome
+from posture.drift.findings import OwnerOf, reasons_of, severity_of
+from posture.drift.lifecycle import Life, Outcome, Settled
+from posture.drift.measured import Measured, Moment, measured
 from posture.graph import attribution
 from posture.graph import findings as path_findings
 from posture.graph.catalogue import Escalation
 from posture.graph.findings import Sides
-from posture.kinds import API_RESOURCES, KINDS
+from posture.kinds import API_RESOURCES, API_SERVER_FLAGS, KINDS
 from posture.model import (
     SEVERITIES,
     AttackPath,
     Cause,
     Change,
+    Changed,
     Check,
     Content,
     Finding,
@@ -33,6 +35,7 @@ from posture.model import (
     Unknown,
     Version,
 )
+from posture.text import parse_time
 
 DOMAINS: tuple[Domain, ...] = (cast("Domain", rbac), cast("Domain", network), cast("Domain", admission))
 type Shipped = Callable[[Version | None], Iterable[tuple[Key, Content]]]
@@ -72,17 +75,38 @@ class History:
     last: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a run found: what became of the findings, what was there before, and what cannot be said."""
+    """What a run found: what became of the findings, and all that the next judgement can go on from."""
 
     outcome: Outcome
+    snapshot: Snapshot
+    agreed: Agreed
+    parts: Mapping[str, Measured]
+    """What each domain says."""
+    settled: Mapping[str, Settled]
     present: int = 0
-    standing: list[Place] = field(default_factory=list)
-    unknown: list[Unknown] = field(default_factory=list)
-    live: dict[str, Any] = field(default_factory=dict)
-    until: str = ""
-    """When the same objects will mean something else (RFC 3339); "" where time is no matter."""
+
+    @property
+    def live(self) -> dict[str, Any]:
+        """The results of all domains."""
+        return {name: part.live for name, part in self.parts.items()}
+
+    @property
+    def standing(self) -> list[Place]:
+        """What was there when the baseline was approved."""
+        return [place for part in self.parts.values() for place in part.standing]
+
+    @property
+    def unknown(self) -> list[Unknown]:
+        """What cannot be said."""
+        return [one for part in self.parts.values() for one in part.unknown]
+
+    @property
+    def until(self) -> str:
+        """When the same objects will mean something else (RFC 3339); "" where time is no matter."""
+        ends = (domain_of(name).until(part.live) for name, part in self.parts.items())
+        return min(filter(None, ends), default="")
 
 
 def domain_of(name: str) -> Domain:
@@ -95,72 +119,78 @@ def beyond(domain: str, given: Any, recorded: Any) -> Any:
     return domain_of(domain).beyond(given, recorded)
 
 
-def judge(snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, now: str) -> Judgement:
-    """What is possible in a snapshot that was not agreed, and what that makes of the findings that are known."""
-    checks = {check.id: check for check in rules.applying(snapshot)}
-    snapshot = replace(snapshot, settings=rules.at(now).settings)
-    drafts: list[Finding] = []
-    judgement = Judgement(Outcome())
-    yardsticks: dict[str, Yardstick] = {}
-    shipped = frozenset(key for key, _ in agreed.shipped)
-    causes: dict[str, Investigation] = {}
-    changes: list[Change] = []
-    for domain in DOMAINS:
-        live = domain.evaluate(snapshot)
-        yardstick = Yardstick(domain, domain.Matcher(checks.values()), live, agreed, NAMESPACED)
-        gains, unknown = yardstick.gains(live)
-        investigation = Investigation(yardstick, live, gains, shipped)
-        owner_of = owners.assigner(rules.owners, snapshot, lambda key, d=domain, r=live: d.stakeholders(r, key))  # type: ignore[misc]
-        drafter = Drafter(snapshot.cluster, now, investigation, live, checks, owner_of)
-        drafts += [drafter.draft(gains[where]) for where in sorted(gains)]
-        changes += (gains[where] for where in sorted(gains))
-        causes[domain.NAME] = investigation
-        judgement.standing += yardstick.standing(live, gains)
-        judgement.unknown += unknown
-        judgement.live[domain.NAME] = live
-        judgement.until = min(filter(None, (judgement.until, domain.until(live))), default="")
-        yardsticks[domain.NAME] = yardstick
+def judge(
+    snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, now: str, previous: Judgement | None = None,
+    changed: Collection[Changed] = (), written: Collection[Key] = (),
+) -> Judgement:  # fmt: skip
+    """What is possible in a snapshot that was not agreed, and what that makes of the findings that are known.
 
+    With `previous`, the judgement of the state before `changed` by the same rules, the cost follows what changed;
+    `written` are the objects of which anything was written since, content or not. The answer is the same without.
+    """
+    if previous and not _goes_on(previous, snapshot, agreed, changed, now):
+        previous = None
+    snapshot = replace(snapshot, settings=(previous.snapshot if previous else rules.at(now)).settings)
+    checks = {check.id: check for check in rules.applying(snapshot)}
+
+    def assigner(domain: Domain, live: Any) -> OwnerOf:
+        return owners.assigner(rules.owners, snapshot, lambda key: domain.stakeholders(live, key))
+
+    moment = Moment(snapshot, agreed, checks, now, NAMESPACED, assigner, changed, written)
+    parts = {
+        domain.NAME: measured(domain, moment, previous.parts[domain.NAME] if previous else None) for domain in DOMAINS
+    }
+    drafts = [draft.finding for part in parts.values() for draft in part.drafts.values()]
+    unknown = [one for part in parts.values() for one in part.unknown]
     if agreed.snapshots or agreed.bounds:  # without them nothing is new: `explain path` tells what there is
-        drafts = _with_paths(drafts, changes, yardsticks, judgement, agreed, rules, causes, now)
-        drafts = [
-            path_findings.kept(one, history.known(one.fingerprint), snapshot, judgement.unknown) for one in drafts
-        ]
+        drafts = _with_paths(drafts, parts, agreed, rules, now)
+        drafts = [path_findings.kept(one, history.known(one.fingerprint), snapshot, unknown) for one in drafts]
 
     def doubt(finding: Finding) -> Gap | None:
         if finding.domain == graph.NAME:
-            return path_findings.doubt(finding, snapshot, judgement.unknown)
-        live = judgement.live[finding.domain]
-        return yardsticks[finding.domain].doubt(live, finding.subject, finding.scope, finding.through)
+            return path_findings.doubt(finding, snapshot, unknown)
+        part = parts[finding.domain]
+        return part.yardstick.doubt(part.live, finding.subject, finding.scope, finding.through)
 
     def covered(finding: Finding) -> bool:
         if finding.domain == graph.NAME:
             return False
-        live, place = judgement.live[finding.domain], (finding.subject, finding.scope, finding.through)
-        return yardsticks[finding.domain].covers(live, *place, finding.gained)
+        part, place = parts[finding.domain], (finding.subject, finding.scope, finding.through)
+        return part.yardstick.covers(part.live, *place, finding.gained)
 
-    life = Life(history.current, history.known, beyond)
-    judgement.outcome = life.merge(drafts, doubt, covered, now, history.last)
-    judgement.present = len(drafts)
-    return judgement
+    life = Life(history.current, history.known, beyond, previous.settled if previous else {})
+    outcome = life.merge(drafts, doubt, covered, now, history.last)
+    return Judgement(outcome, snapshot, agreed, parts, life.settled, len(drafts))
+
+
+def _goes_on(previous: Judgement, snapshot: Snapshot, agreed: Agreed, changed: Collection[Changed], now: str) -> bool:
+    """Whether a judgement can be brought up to date: what is not an object, and what the API serves, is as it was."""
+    before, until = previous.snapshot, previous.until
+    return (
+        previous.agreed is agreed
+        and (before.version, before.gaps, before.assumed) == (snapshot.version, snapshot.gaps, snapshot.assumed)
+        and not any(key.resource in (API_RESOURCES, API_SERVER_FLAGS) for key, _, _ in changed)
+        and (not until or parse_time(now) < parse_time(until))
+    )
 
 
 def _with_paths(
-    drafts: list[Finding], changes: Sequence[Change], yardsticks: Mapping[str, Yardstick], judgement: Judgement,
-    agreed: Agreed, rules: Rules, investigations: Mapping[str, Investigation], now: str,
-) -> list[Finding]:  # fmt: skip
+    drafts: list[Finding], parts: Mapping[str, Measured], agreed: Agreed, rules: Rules, now: str
+) -> list[Finding]:
     """Findings with the paths that they made possible, and those of paths that none of them made."""
     count = len(agreed.snapshots)
-    bases = [{name: one.approved[number][0] for name, one in yardsticks.items()} for number in range(count)]
-    judged_by = yardsticks[rbac.NAME].approved[0][1] if count else {}
-    snapshot: Snapshot = judgement.live[rbac.NAME].snapshot
+    live = {name: part.live for name, part in parts.items()}
+    bases = [{name: part.yardstick.approved[number][0] for name, part in parts.items()} for number in range(count)]
+    judged_by = parts[rbac.NAME].yardstick.approved[0][1] if count else {}
+    changes = [part.gains[where] for part in parts.values() for where in sorted(part.gains)]
+    snapshot: Snapshot = live[rbac.NAME].snapshot
     bounded = frozenset(scope for bound in agreed.bounds for scope in bound.scopes(snapshot))
-    sides = Sides(judgement.live, bases, changes, judged_by, bounded)
+    sides = Sides(live, bases, changes, judged_by, bounded)
     if not sides.differ():
         return drafts
     before = agreed.snapshots[0].version if count else snapshot.version
     owner_of = owners.assigner(rules.owners, snapshot, lambda key: graph.stakeholders(None, key))
-    cause = investigations[network.NAME].cause
+    cause = parts[network.NAME].investigation.cause
     return path_findings.with_paths(
         drafts,
         sides,

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from posture.model import Content, Key, Snapshot
 
-from .compare import NAME, compare
+from .compare import NAME, again, compare, throughs
 from .edits import agreed, edits, evidence, settle, stakeholders
 from .evaluate import ENGINES, NAMESPACES, READS, Admission, evaluate
 from .gaps import doubt, gaps, named
@@ -52,6 +52,7 @@ __all__ = [
     "Admission",
     "Entry",
     "Matcher",
+    "again",
     "agreed",
     "as_change",
     "beyond",
@@ -72,6 +73,7 @@ __all__ = [
     "settle",
     "speaks",
     "stakeholders",
+    "throughs",
     "until",
     "upgraded",
 ]

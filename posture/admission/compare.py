@@ -7,11 +7,11 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from posture.layer import differing
-from posture.model import Change, Comparison, Gap, Key, Note, Through, Unit, Unknown
+from posture.model import Change, Changed, Comparison, Gap, Key, Note, Through, Unit, Unknown
 from posture.text import listed
 
 from .enforcement import Part, Profile
-from .evaluate import NAMESPACES, Admission, Enforced, Where, explained, like, namespace_of, place_of, refused_as
+from .evaluate import NAMESPACES, READS, Admission, Enforced, Where, explained, like, namespace_of, place_of, refused_as
 from .gaps import doubt, named_through, unanswered, unseen
 from .policy import ANY, Exemption, Policy, Space
 from .register import Entry, entry_of, register, wanting
@@ -36,12 +36,18 @@ def compare(
     within: Collection[Where] | None = None,
     *,
     growth: bool = False,
+    both: bool = False,
 ) -> Comparison:
     """What is admitted now and was not, and what is no longer. `baseline` is what was agreed.
 
     `peers` say by which namespaces of the baseline one is judged that is new in live; one without peers is judged as
-    one without labels of its own. With `growth` nothing was agreed for what is new. `within` limits the look at gains.
+    one without labels of its own. With `growth` nothing was agreed for what is new. `within` limits the
+    look to gains at some places, or with `both` to all that is found there.
     """
+    if within is not None and both:  # what one change opens is told in many places
+        whole = compare(baseline, live, peers, growth=growth)
+        return Comparison(tuple(one for one in whole.changes if one.where[:2] in within), (),
+                          tuple(one for one in whole.unknown if (one.subject, one.scope) in within))  # fmt: skip
     gains = Gains(baseline, live, peers or {}, growth=growth)
     if within is not None:
         found = [change for where in within for change in gains.at(where)]
@@ -52,6 +58,19 @@ def compare(
     doubts = [*gains.unknown, *losses.unknown]
     unknown = tuple(dict.fromkeys([*doubts, *untold(NAME, baseline, live, found, doubts)]))
     return Comparison(tuple(sorted(found, key=_order)), tuple(_notes(gains)), unknown)
+
+
+def again(live: Admission, changed: Collection[Changed], gained: Collection[Where]) -> Collection[Where] | None:
+    """Where an update may have made another comparison: what a policy or an exception opens is told in many places."""
+    del live, gained
+    return None if any(key.resource in READS for key, _, _ in changed) else ()
+
+
+def throughs(result: Admission, where: Where) -> Collection[Through]:
+    """The policies and exceptions that count at a place."""
+    name = namespace_of(where)
+    space = result.spaces.get(name)
+    return {*space.shares, *(part.policy.through_in(name) for part in space.profile.parts)} if space else ()
 
 
 def _order(change: Change) -> tuple[object, ...]:

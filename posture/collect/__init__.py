@@ -15,27 +15,107 @@ type Bodies = Iterable[tuple[bytes, bytes]]
 """(digest, canonical JSON) of projected objects."""
 
 
-class Page(NamedTuple):
-    """Raw objects of one resource, in the order of the source. `namespace` is the list's own: "" is all of them.
-
-    `part` says which it is of several lists that are one kind together: a resource of its group, or a name.
+class Listing(NamedTuple):
+    """Which list: its kind's GroupResource, its namespace ("" is all of them), and which it is of several that are one
+    kind together: a kind of its group, or a name.
     """
+
+    resource: str
+    namespace: str = ""
+    part: str = ""
+
+    def holds(self, namespace: str, name: str) -> bool:
+        """Whether an object of this GroupResource, named as in a Key, is in this list."""
+        if self.namespace not in ("", namespace):
+            return False
+        kinds = self.resource.startswith("*")
+        return not self.part or (name.startswith(f"{self.part}/") if kinds else name == self.part)
+
+
+class Page(NamedTuple):
+    """Raw objects of one list, in the order of the source. The other fields are those of its Listing."""
 
     resource: str
     namespace: str
     items: list[dict[str, Any]]
     part: str = ""
 
+    @property
+    def listing(self) -> Listing:
+        """Which list they are of."""
+        return Listing(self.resource, self.namespace, self.part)
+
 
 class Restart(NamedTuple):
-    """What came so far of this list is void: it starts again, or it failed and a gap follows."""
+    """What came so far of this list is void: it starts (again), or it failed and a gap follows."""
 
     resource: str
     namespace: str
     part: str = ""
 
+    @property
+    def listing(self) -> Listing:
+        """Which list it is."""
+        return Listing(*self)
+
 
 type Event = Page | Restart | Gap
+
+
+class Served(NamedTuple):
+    """Exactly these lists are followed from now on. Whatever was of another list is gone: its kind is not served.
+
+    `gaps` are all that belong to no list; those of a Served before are over. `version` is the server's.
+    """
+
+    listings: frozenset[Listing]
+    gaps: tuple[Gap, ...]
+    version: Version | None
+
+
+class Listed(NamedTuple):
+    """A list is complete: what its Pages since its last Restart held is all there is, but for the objects `newer`.
+
+    These, (namespace, name) as in a Key, were changed after the list was made, by events that were given already.
+    `verified`: the list was followed without a break, so that whatever differs is what the server failed to tell.
+    `resource_version` is where it is followed from; "" where it cannot be.
+    """
+
+    listing: Listing
+    resource_version: str
+    verified: bool = False
+    newer: frozenset[tuple[str, str]] = frozenset()
+
+
+class Seen(NamedTuple):
+    """One object of a list was ADDED, MODIFIED or DELETED; `item` is the raw object after that, or the last before."""
+
+    listing: Listing
+    type: str
+    item: dict[str, Any]
+
+    @property
+    def resource_version(self) -> str:
+        """The list's state after this event."""
+        return str(self.item["metadata"].get("resourceVersion") or "")
+
+
+class Position(NamedTuple):
+    """All that happened to a list up to this resourceVersion was given."""
+
+    listing: Listing
+    resource_version: str
+
+
+class Lost(NamedTuple):
+    """A list cannot be followed: what is known of it may be old. The next Listed, Seen or Position of it ends that."""
+
+    listing: Listing
+    gap: Gap
+
+
+type Change = Served | Page | Restart | Listed | Seen | Position | Lost
+"""What comes of following a cluster: of one list in the order in which it happened, and no event twice."""
 
 
 class Problem(NamedTuple):
@@ -72,6 +152,12 @@ class Source(Protocol):
 
 class ReadProblem(Exception):
     """An object that cannot be projected: its shape is not what the API would return."""
+
+
+def name_of(kind: Kind | None, raw: Mapping[str, Any]) -> tuple[str, str]:
+    """The (namespace, name) by which a snapshot holds an object."""
+    metadata = raw["metadata"]
+    return metadata.get("namespace") or "", key_of(kind, raw).name if kind else metadata["name"]
 
 
 def body_of(kind: Kind | None, raw: Mapping[str, Any]) -> tuple[bytes, bytes]:
@@ -125,18 +211,18 @@ def collect(
     same. `contents` is where the bodies can be read back by digest.
     """
     known: Index | None = None
-    lists: dict[tuple[str, str, str], dict[tuple[str, str], Entry]] = {}
+    lists: dict[Listing, dict[tuple[str, str], Entry]] = {}
     gaps: list[Gap] = []
     for event in source.events():
         if isinstance(event, Gap):
             gaps.append(event)
         elif isinstance(event, Restart):
-            lists.pop((event.resource, event.namespace, event.part), None)
+            lists.pop(event.listing, None)
         else:
             if known is None:
                 before = previous(source.facts)
                 known = before.index if before else {}
-            found = lists.setdefault((event.resource, event.namespace, event.part), {})
+            found = lists.setdefault(event.listing, {})
             bodies: list[tuple[bytes, bytes]] = []
             gaps += _take(event, known.get(event.resource, {}), found, bodies)
             put(bodies)
@@ -155,8 +241,7 @@ def _take(
 ) -> Iterator[Gap]:
     kind = BY_NAME.get(page.resource)
     for raw in page.items:
-        metadata = raw["metadata"]
-        name = (metadata.get("namespace") or "", key_of(kind, raw).name if kind else metadata["name"])
+        metadata, name = raw["metadata"], name_of(kind, raw)
         was = known.get(name)
         if (
             was is not None
@@ -184,15 +269,23 @@ def api_resource(resource: str, group: str, kind: str, *, namespaced: bool) -> d
 __all__ = [
     "API_RESOURCES",
     "Bodies",
+    "Change",
     "Event",
     "Facts",
+    "Listed",
+    "Listing",
+    "Lost",
     "Page",
+    "Position",
     "Problem",
     "ReadProblem",
     "Restart",
+    "Seen",
+    "Served",
     "Source",
     "api_resource",
     "body_of",
     "collect",
     "entry_of",
+    "name_of",
 ]

@@ -13,7 +13,7 @@ import ssl
 import tempfile
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -40,8 +40,9 @@ class Access:
     """One API server and the credentials for it.
 
     `server` is its URL without a slash at the end; `headers` are sent with every request (Authorization,
-    Impersonate-…); `tls` is None for plain HTTP; `proxy` "" is none; `expires`, in seconds since the epoch, is when to
-    load the credentials again. `context` is "" in a pod; `verified` False where the certificate is not checked.
+    Impersonate-…); `tls` is None for plain HTTP; `multiplexed` is the same, but offers HTTP/2 where it is there;
+    `proxy` "" is none; `expires`, in seconds since the epoch, is when to load the credentials again. `context` is "" in
+    a pod; `verified` False where the certificate is not checked.
     """
 
     server: str
@@ -49,6 +50,7 @@ class Access:
     context: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    multiplexed: ssl.SSLContext | None = field(default=None, repr=False)
     tls_server_name: str = ""
     proxy: str = field(default="", repr=False)
     compressed: bool = True
@@ -59,6 +61,14 @@ class Access:
     def host(self) -> str:
         """The server's host, with its port where it has one."""
         return urlsplit(self.server).netloc.rpartition("@")[2]
+
+
+class Multiplexed(ssl.SSLContext):
+    """Offers HTTP/2 before what urllib3, which says this each time that it connects, knows of."""
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        """See SSLContext."""
+        super().set_alpn_protocols(["h2", *alpn_protocols])
 
 
 class _Entry(NamedTuple):
@@ -306,15 +316,23 @@ def _access(configuration: Any, label: str) -> Access:
     parts = urlsplit(server)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{label}: the server {visible(server, 200)} is no http or https URL")
-    tls = _tls(configuration, label) if parts.scheme == "https" else None
+    tls, multiplexed = None, None
+    if parts.scheme == "https":
+        tls, multiplexed = _tls(configuration, label, ssl.SSLContext), _tls(configuration, label, Multiplexed)
     server_name = str(getattr(configuration, "tls_server_name", None) or "")
-    found = Access(server, tls=tls, tls_server_name=server_name, verified=bool(configuration.verify_ssl))
+    found = Access(
+        server, tls=tls, multiplexed=multiplexed, tls_server_name=server_name, verified=bool(configuration.verify_ssl)
+    )
     return replace(found, name=found.host)
 
 
-def _tls(configuration: Any, label: str) -> ssl.SSLContext:
+def _tls(configuration: Any, label: str, kind: type[ssl.SSLContext]) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        context = kind(ssl.PROTOCOL_TLS_CLIENT)
+        if configuration.ssl_ca_cert:
+            context.load_verify_locations(configuration.ssl_ca_cert)
+        elif configuration.verify_ssl:
+            context.load_default_certs()
         # As Go does, and Python up to 3.12: authorities without key identifiers, as many clusters have, are trusted,
         # and so is an intermediate one that the kubeconfig names.
         context.verify_flags = context.verify_flags & ~ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 from urllib.parse import urlencode
 
 import orjson
 import urllib3
+from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
@@ -40,6 +42,12 @@ RESTARTS = 3
 """How often a list may start again because its pages expired: etcd forgets after five minutes by default."""
 
 _CHUNK = 1 << 16
+_SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+    (socket.IPPROTO_TCP, getattr(socket, name), seconds)
+    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+]
+"""A server that is gone without a word is noticed after a minute, by a connection that waits for it."""
 
 
 class Backoff(NamedTuple):
@@ -115,6 +123,7 @@ class Client:
         self._reload, self._timeout, self._backoff, self._max_bytes = reload, request_timeout, backoff, max_bytes
         self._sleep, self._jitter, self._clock, self._now = sleep or self._closed.wait, jitter, clock, now
         self._answered = False
+        self._etags: dict[tuple[str, str], str] = {}
         self._use(access)
 
     def __enter__(self) -> Self:
@@ -143,12 +152,32 @@ class Client:
         Tried again, with growing waits, where an answer may yet come: no connection, no or half an answer, 429, 500,
         502, 503 and 504. After a 401 the credentials are loaded again, once. Raises RequestProblem for the rest.
         """
-        target = f"{path}?{urlencode(params)}" if params else path
+        return self._get(f"{path}?{urlencode(params)}" if params else path, accept)
+
+    def unchanged(self, path: str, *, accept: str = JSON) -> bool:
+        """Whether the server says that the object at a path is the one that was read last. Raises RequestProblem."""
+        etag = self._etags.get((path, accept), "")
+        if not etag:
+            return False
+        try:
+            self._get(path, accept, etag)
+        except RequestProblem as problem:
+            if problem.status != 304:
+                raise
+            return True
+        return False
+
+    def renew(self) -> None:
+        """Load the credentials again, where that is possible. Raises RequestProblem."""
+        if self._reload:
+            self._renew()
+
+    def _get(self, target: str, accept: str, etag: str = "") -> dict[str, Any]:
         began, tried, renewed = self._clock(), 0, False
         while True:
             try:
                 self._renew_expired()
-                return self._ask(target, accept)
+                return self._ask(target, accept, etag)
             except RequestProblem as problem:
                 if problem.status == 401 and self._reload and not renewed:
                     renewed = True
@@ -237,13 +266,15 @@ class Client:
         grown = min(self._backoff.cap, self._backoff.first * 2.0 ** (tried - 1)) * (0.5 + self._jitter() / 2)
         return max(grown, min(problem.after, self._backoff.asked))
 
-    def _ask(self, target: str, accept: str) -> dict[str, Any]:
+    def _ask(self, target: str, accept: str, etag: str) -> dict[str, Any]:
         if self._closed.is_set():
             raise RequestProblem("the connection was closed", fatal=True)
         connect, read = min(CONNECT_SECONDS, self._timeout), self._timeout
         path, deadline = visible(target.partition("?")[0], 300), self._clock() + read
         headers = self._headers.copy()
         headers["Accept"] = accept
+        if etag:
+            headers["If-None-Match"] = etag
         try:
             response = self._pool.urlopen(
                 "GET",
@@ -259,7 +290,8 @@ class Client:
             raise unanswered(error, self._access, path, connect, read) from error
         self._answered = True
         if response.status != 200:
-            raise refused(response, body, path)
+            asked = response.headers.get("Retry-After", "")
+            raise refused(response.status, response.reason or "", asked, body, path)
         try:
             document = nesting.loads(body)
         except orjson.JSONDecodeError as error:
@@ -267,6 +299,8 @@ class Client:
             raise RequestProblem(f"GET {path}: the answer ({kind}) is no JSON: {error}", again=True) from error
         if not isinstance(document, dict):
             raise RequestProblem(f"GET {path}: the answer is no JSON object")
+        if etag := response.headers.get("ETag", ""):
+            self._etags[target, accept] = etag
         return document
 
     def _body(self, response: urllib3.BaseHTTPResponse, deadline: float, path: str) -> bytearray:
@@ -288,10 +322,37 @@ class Client:
         if self._clock() > deadline:
             raise RequestProblem(f"GET {path}: the answer took longer than {self._timeout:g} s", again=True)
 
-    def _opened(self, connected: socket.socket) -> None:
-        self._socket = connected
+    def _opened(self, connection: HTTPConnection) -> None:
+        self._socket = connection.sock
         if self._closed.is_set():
             self.close()
+
+
+class _Connected(Exception):
+    """Carries a connection out of the pool that made it."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        super().__init__()
+        self.socket, connection.sock = connection.sock, None  # else the pool would close it
+
+
+def connect(access: Access, timeout: float = CONNECT_SECONDS) -> socket.socket:
+    """A new connection as a Client makes them, proxy, tunnel and TLS included, which may speak HTTP/2.
+
+    `timeout` in seconds. Raises RequestProblem, UsageError for a proxy that cannot be used.
+    """
+
+    def take(connection: HTTPConnection) -> None:
+        raise _Connected(connection)
+
+    pool = _pool(replace(access, tls=access.multiplexed or access.tls), take)
+    try:
+        pool.urlopen("GET", access.server, retries=False, timeout=urllib3.Timeout(timeout))
+    except _Connected as connected:
+        return cast("socket.socket", connected.socket)
+    except (HTTPError, OSError) as error:
+        raise unanswered(error, access, "/", timeout, timeout) from error
+    raise AssertionError("the pool asked without a connection")
 
 
 def ahead[T](items: Iterator[T], interrupt: Callable[[], None]) -> Iterator[T]:
@@ -312,11 +373,11 @@ def ahead[T](items: Iterator[T], interrupt: Callable[[], None]) -> Iterator[T]:
             raise
 
 
-def _pool(access: Access, opened: Callable[[socket.socket], None]) -> urllib3.PoolManager:
+def _pool(access: Access, opened: Callable[[HTTPConnection], None]) -> urllib3.PoolManager:
     """The kubernetes client's pool (rest.RESTClientObject) for an Access; `opened` is told of every connection."""
     if not access.verified:
         urllib3.disable_warnings(InsecureRequestWarning)  # said once, as a problem of the source
-    options: dict[str, Any] = {"maxsize": 1, "ssl_context": access.tls}
+    options: dict[str, Any] = {"maxsize": 1, "ssl_context": access.tls, "socket_options": _SOCKET_OPTIONS}
     if access.tls_server_name:
         options["server_hostname"] = access.tls_server_name
     pool: urllib3.PoolManager
@@ -341,13 +402,13 @@ def _pool(access: Access, opened: Callable[[socket.socket], None]) -> urllib3.Po
     return pool
 
 
-def _telling(base: type[HTTPConnectionPool], opened: Callable[[socket.socket], None]) -> type[HTTPConnectionPool]:
+def _telling(base: type[HTTPConnectionPool], opened: Callable[[HTTPConnection], None]) -> type[HTTPConnectionPool]:
     """A class of pools that tell of their sockets: closing one ends a request that another thread waits for."""
 
     class Connection(base.ConnectionCls):  # type: ignore[name-defined, misc]  # a class that is chosen at run time
         def connect(self) -> None:
             super().connect()
-            opened(self.sock)
+            opened(self)
 
     return type(base.__name__, (base,), {"ConnectionCls": Connection})
 

@@ -38,6 +38,17 @@ class Discovery(NamedTuple):
         """Whether the server may serve a kind that discovery does not name."""
         return "*" in self.unknown or kind.group in self.unknown
 
+    def over(self, before: Discovery) -> Discovery:
+        """The same, completed by what was known before of groups that cannot be asked now: they are not gone."""
+
+        def lacking(name: str) -> bool:
+            return name not in self.versions and ("*" in self.unknown or name.partition(".")[2] in self.unknown)
+
+        versions = {name: served for name, served in before.versions.items() if lacking(name)}
+        resources = [each for each in before.resources if lacking(each["metadata"]["name"])]
+        merged = sorted([*self.resources, *resources], key=lambda each: each["metadata"]["name"])
+        return self._replace(versions={**versions, **self.versions}, resources=merged)
+
     def kinds(self, group: str) -> dict[str, str]:
         """The kinds of a group by their resources, those that discovery names."""
         names = ((each["metadata"]["name"].partition("."), each["kind"]) for each in self.resources)
@@ -58,6 +69,14 @@ def discover(client: Client) -> Discovery:
                 raise
             found.miss(group, problem, what)
     return found.result()
+
+
+def unchanged(client: Client) -> bool:
+    """Whether a server with aggregated discovery says that it serves what it did when this client last asked.
+
+    Others are to be asked in full. Raises RequestProblem.
+    """
+    return all(client.unchanged(root, accept=ACCEPT) for root in ("/api", "/apis"))
 
 
 class _Reading:

@@ -6,7 +6,6 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
-from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import (
     ConnectTimeoutError,
     NameResolutionError,
@@ -59,24 +58,22 @@ class RequestProblem(Exception):
         return Gap(resource, namespace, "forbidden" if self.status == 403 else "failed", message)
 
 
-def refused(response: BaseHTTPResponse, body: bytes | bytearray, path: str) -> RequestProblem:
+def refused(status: int, reason: str, retry_after: str, body: bytes | bytearray, path: str) -> RequestProblem:
     """What an answer other than 200 says: the message of its Status, or what HTTP calls it. `path` is visible."""
-    status = response.status
     try:
         message = orjson.loads(body)["message"]
     except (orjson.JSONDecodeError, TypeError, KeyError):
         message = ""
     text = visible(message, 500) if isinstance(message, str) else ""
     if status != 403 or not text:
-        phrase = visible(f"{status} {response.reason or ''}".strip(), 100)
+        phrase = visible(f"{status} {reason}".strip(), 100)
         text = f"GET {path}: {phrase}{': ' * bool(text)}{text}"
-    asked = response.headers.get("Retry-After", "")
     return RequestProblem(
         text,
         status,
         fatal=status == 401,
         again=status in _RETRIED,
-        after=float(asked) if asked.isascii() and asked.isdigit() else 0.0,
+        after=float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0,
         hint="the server does not accept the credentials of this context" if status == 401 else "",
     )
 

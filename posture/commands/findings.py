@@ -159,7 +159,8 @@ def _standing(store: Store, inputs: Inputs, cluster: str) -> list[dict[str, Any]
         matcher = domain.Matcher(checks.values())
         yardstick = Yardstick(domain, matcher, live, agreed, pipeline.NAMESPACED)
         gains, _ = yardstick.gains(live)
-        for subject, scope, through in yardstick.standing(live, gains):
+        hits = yardstick.standing(live)
+        for subject, scope, through in sorted({(hit.subject, hit.scope, hit.through) for hit in hits} - gains.keys()):
             change = domain.as_change(matcher, live, (subject, scope), through)
             held = sorted(
                 domain.reasons(matcher, change, live), key=lambda check: (SEVERITIES.index(check.severity), check.id)

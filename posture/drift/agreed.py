@@ -126,32 +126,67 @@ def peers(before: Snapshot, live: Snapshot, agreed: Agreed) -> dict[str, tuple[s
 
 
 class Yardstick:
-    """One domain's agreed state, made once for a run: says what a live result gained beyond it."""
+    """One domain's agreed state, made once for a run: says what a live result gained beyond it.
 
-    def __init__(self, domain: Domain, matcher: Any, live: Any, agreed: Agreed, namespaced: Collection[str]) -> None:
+    With `previous`, that of a run before with the same agreed state, server version and API, it shares what the
+    `changed` objects leave as it was; `moved` are the namespaces that are judged by others now.
+    """
+
+    def __init__(
+        self, domain: Domain, matcher: Any, live: Any, agreed: Agreed, namespaced: Collection[str],
+        previous: Yardstick | None = None, changed: Collection[Changed] = (),
+    ) -> None:  # fmt: skip
         self.domain = domain
         self.matcher = matcher
+        self.moved: frozenset[str] = frozenset()
         self._growth = agreed.peer_labels is None
-        self._empty: Any = None
+        self.memo: dict[str, Any] = previous.memo if previous else {}
+        """What follows from what was agreed alone."""
         snapshot: Snapshot = live.snapshot
-        self.approved: list[tuple[Any, dict[str, tuple[str, ...]]]] = []
-        for given in agreed.snapshots:
-            approved = replace(given, settings=snapshot.settings)
-            judged_by = peers(approved, snapshot, agreed)
-            if approved.version != snapshot.version:
-                approved = domain.upgraded(approved, agreed.shipped)
-            self.approved.append((self._near(live, approved), judged_by))
+        grown = previous is None or _places_change(snapshot, changed)
+        self.approved: list[tuple[Any, dict[str, tuple[str, ...]]]] = (
+            self._still_approved(previous, snapshot, agreed, grown=grown) if previous
+            else [self._approved(live, given, agreed) for given in agreed.snapshots]
+        )  # fmt: skip
         if not agreed.snapshots:
-            self.shipped = domain.evaluate(_only(snapshot, agreed.shipped))
+            if not previous:
+                self.memo["shipped"] = domain.evaluate(_only(snapshot, agreed.shipped))
+                self.memo["hits"] = frozenset(domain.match(matcher, self.memo["shipped"]))
             self.restored = self._near(live, domain.restored(snapshot, agreed.shipped))
-            self.shipped_hits = frozenset(domain.match(matcher, self.shipped))
-        base = self.approved[0][0].snapshot if agreed.snapshots else self.shipped.snapshot
-        self.bounds: list[tuple[frozenset[str], Any]] = []
+        if previous and not grown:
+            self.bounds: list[tuple[frozenset[str], Any]] = previous.bounds
+            return
+        base = self.approved[0][0].snapshot if agreed.snapshots else self.memo["shipped"].snapshot
+        self.bounds = []
         for bound in agreed.bounds:
             scopes = bound.scopes(snapshot)
             if scopes and domain.speaks([key for key, _ in bound.objects]):
                 over = bound.over(base, snapshot, scopes, namespaced, agreed.shipped)
                 self.bounds.append((scopes, domain.evaluate(over)))
+        self.moved |= frozenset(
+            scope for scopes, _ in (*self.bounds, *(previous.bounds if previous else ())) for scope in scopes
+        )
+
+    def _approved(self, live: Any, given: Snapshot, agreed: Agreed) -> tuple[Any, dict[str, tuple[str, ...]]]:
+        snapshot: Snapshot = live.snapshot
+        approved = replace(given, settings=snapshot.settings)
+        judged_by = peers(approved, snapshot, agreed)
+        if approved.version != snapshot.version:
+            approved = self.domain.upgraded(approved, agreed.shipped)
+        return self._near(live, approved), judged_by
+
+    def _still_approved(
+        self, previous: Yardstick, snapshot: Snapshot, agreed: Agreed, *, grown: bool
+    ) -> list[tuple[Any, dict[str, tuple[str, ...]]]]:
+        """What was approved, as it was evaluated before; which namespaces are new may be another matter."""
+        if not grown:
+            return previous.approved
+        found = []
+        for (result, before), given in zip(previous.approved, agreed.snapshots, strict=True):
+            judged_by = peers(given, snapshot, agreed)
+            self.moved |= {name for name in before.keys() | judged_by.keys() if before.get(name) != judged_by.get(name)}
+            found.append((result, judged_by))
+        return found
 
     def _near(self, live: Any, snapshot: Snapshot) -> Any:
         """The result of a snapshot that differs little from live: an update of it."""
@@ -166,11 +201,16 @@ class Yardstick:
         """The result whose snapshot holds the agreed versions of objects."""
         return self.approved[0][0] if self.approved else self.restored
 
-    def gains(self, live: Any, within: Collection[Where] | None = None) -> tuple[dict[Place, Change], list[Unknown]]:
-        """What live gained beyond all that was agreed, by (subject, scope, through), and what cannot be said."""
-        found, unknown = self._hits(live, within) if not self.approved else ({}, [])
+    def gains(
+        self, live: Any, within: Collection[Where] | None = None, *, both: bool = False
+    ) -> tuple[dict[Place, Change], list[Unknown]]:
+        """What live gained beyond all that was agreed, by (subject, scope, through), and what cannot be said.
+
+        `within` limits it to some places; with `both` it is then what is found there without `within`, exactly.
+        """
+        found, unknown = self._hits(live, within, both=both) if not self.approved else ({}, [])
         for number, (approved, judged_by) in enumerate(self.approved):
-            mine, doubts = self._beyond(approved, judged_by, live, within)
+            mine, doubts = self._beyond(approved, judged_by, live, within, both=both)
             found = self._shared(found, mine, found) if number else mine
             unknown += doubts
         for scopes, result in self.bounds:
@@ -181,10 +221,11 @@ class Yardstick:
         return found, unknown
 
     def _beyond(
-        self, approved: Any, judged_by: dict[str, tuple[str, ...]], live: Any, within: Collection[Where] | None
-    ) -> tuple[dict[Place, Change], list[Unknown]]:
+        self, approved: Any, judged_by: dict[str, tuple[str, ...]], live: Any, within: Collection[Where] | None,
+        *, both: bool,
+    ) -> tuple[dict[Place, Change], list[Unknown]]:  # fmt: skip
         """What live gained beyond one approved state."""
-        comparison = self.domain.compare(approved, live, judged_by, within, growth=self._growth)
+        comparison = self.domain.compare(approved, live, judged_by, within, growth=self._growth, both=both)
         found = {change.where: change for change in comparison.changes if change.direction == "loosened"}
         unknown = list(comparison.unknown)
         gap: Gap | None = live.snapshot.gap(NAMESPACES) or approved.snapshot.gap(NAMESPACES)
@@ -213,13 +254,15 @@ class Yardstick:
         shared = self.domain.beyond(one.gained, self.domain.beyond(one.gained, other.gained))
         return replace(one, gained=shared) if shared else None
 
-    def _hits(self, live: Any, within: Collection[Where] | None) -> tuple[dict[Place, Change], list[Unknown]]:
+    def _hits(
+        self, live: Any, within: Collection[Where] | None, *, both: bool
+    ) -> tuple[dict[Place, Change], list[Unknown]]:
         """No baseline yet: default objects that grant more than is shipped, and checks that hold beyond that."""
-        comparison = self.domain.compare(self.restored, live, None, within)
+        comparison = self.domain.compare(self.restored, live, None, within, both=both)
         found = {change.where: change for change in comparison.changes if change.direction == "loosened"}
         places = {
             (hit.subject, hit.scope, hit.through) for hit in self.domain.match(self.matcher, live, within)
-            if hit not in self.shipped_hits
+            if hit not in self.memo["hits"]
         }  # fmt: skip
         for subject, scope, through in places:
             found[subject, scope, through] = self.domain.as_change(self.matcher, live, (subject, scope), through)
@@ -228,13 +271,14 @@ class Yardstick:
             comparison.unknown
         )
 
-    def standing(self, live: Any, drifted: Collection[Place]) -> list[Place]:
+    def standing(self, live: Any, within: Collection[Where] | None = None) -> frozenset[Hit]:
         """Where checks hold that held when the baseline was approved: agreed, counted, never opened."""
         if not self.approved:
-            return []
-        before: frozenset[Hit] = frozenset(self.domain.match(self.matcher, self.baseline))
-        hits = (hit for hit in self.domain.match(self.matcher, live) if hit in before)
-        return sorted({(hit.subject, hit.scope, hit.through) for hit in hits} - set(drifted))
+            return frozenset()
+        if "hits" not in self.memo:
+            self.memo["hits"] = frozenset(self.domain.match(self.matcher, self.baseline))
+        before: frozenset[Hit] = self.memo["hits"]
+        return before.intersection(self.domain.match(self.matcher, live, within)) if before else before
 
     def covers(self, live: Any, subject: str, scope: str, through: Through, gained: tuple[Unit, ...]) -> bool:
         """Whether what was a gain is still possible: if it is none any more, it was agreed to, and not taken back."""
@@ -247,9 +291,9 @@ class Yardstick:
 
     def _nothing(self, live: Any) -> Any:
         """The result of a cluster without objects, with the API of the live one; made once."""
-        if self._empty is None:
-            self._empty = self.domain.evaluate(_only(live.snapshot, ()))
-        return self._empty
+        if "nothing" not in self.memo:
+            self.memo["nothing"] = self.domain.evaluate(_only(live.snapshot, ()))
+        return self.memo["nothing"]
 
     def doubt(self, live: Any, subject: str, scope: str, through: Through) -> Gap | None:
         """The gap, on either side, because of which a finding cannot be called gone."""
@@ -257,6 +301,14 @@ class Yardstick:
         for approved, _ in self.approved:
             found = found or self.domain.doubt(approved, subject, scope, through, live.snapshot)
         return found
+
+
+def _places_change(live: Snapshot, changed: Iterable[Changed]) -> bool:
+    """Whether there may be other namespaces than before, or with other labels."""
+    listed = live.index.get(NAMESPACES, {})
+    return any(
+        key.resource == NAMESPACES or (key.namespace and ("", key.namespace) not in listed) for key, _, _ in changed
+    )
 
 
 def _only(live: Snapshot, objects: Sequence[tuple[Key, Content]]) -> Snapshot:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from posture.domain import Where
 from posture.kinds import BY_NAME
 from posture.model import Cause, Change, Changed, Edit, Entry, Fix, Key, Manager, Snapshot, canonical
 from posture.text import listed
@@ -34,6 +35,12 @@ class Trial:
         after = snapshot.replaced((one.key, one.new) for one in settled)
         self._result = of.domain.evaluate(after, of.live, settled)
         self._left, _ = of.yardstick.gains(self._result, self._result.touched)
+
+    @property
+    def touched(self) -> frozenset[Where]:
+        """The places that it looked at."""
+        found: frozenset[Where] = self._result.touched
+        return found
 
     def removes(self, change: Change) -> bool:
         """Whether some of a gain is gone."""
@@ -107,6 +114,8 @@ class Investigation:
         self.live = live
         self.gains = gains
         self.shipped = shipped
+        self.looked: dict[int, frozenset[Where]] = {}
+        """The places that trials touched since this was cleared, by the identity of these sets."""
         self._tried: dict[tuple[Key, ...], Trial] = {}
         self._edited: dict[tuple[tuple[Key, bytes | None], ...], Trial] = {}
 
@@ -138,14 +147,18 @@ class Investigation:
         """What Kubernetes does not ship and a default object is made of: without a baseline it differs from nothing."""
         live = self.live.snapshot
         others = (key for key in dict.fromkeys(self.domain.evidence(self.live, change)) if key not in self.shipped)
-        return [key for key in others if Trial(self, (Changed(key, live.get(key), None),)).removes(change)]
+        return [key for key in others if self._used(Trial(self, (Changed(key, live.get(key), None),))).removes(change)]
+
+    def _used(self, trial: Trial) -> Trial:
+        self.looked[id(trial.touched)] = trial.touched
+        return trial
 
     def _back(self, *keys: Key) -> Trial:
         """The trial in which some objects are as agreed."""
         if keys not in self._tried:
             before, after = self.yardstick.baseline.snapshot, self.live.snapshot
             self._tried[keys] = Trial(self, tuple(Changed(key, after.get(key), before.get(key)) for key in keys))
-        return self._tried[keys]
+        return self._used(self._tried[keys])
 
     def _alone(self, key: Key, change: Change) -> bool:
         """Whether this object's new version alone, on the agreed state, makes some of the gain."""
@@ -208,7 +221,7 @@ class Investigation:
             wanted = tuple((one.key, canonical(one.new)[0] if one.new is not None else None) for one in changed)
             if wanted not in self._edited:
                 self._edited[wanted] = Trial(self, changed)
-            yield text, self._edited[wanted]
+            yield text, self._used(self._edited[wanted])
 
     def _is_wanted(self, key: Key, before: Snapshot) -> bool:
         """Whether to put an object back would be to delete what runs, or a whole namespace: no way back for anybody."""

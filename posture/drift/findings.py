@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from posture.model import SEVERITIES, Cause, Change, Check, Finding, Key, Owner, Reason, Severity, fingerprint
+from posture.model import SEVERITIES, Cause, Change, Check, Finding, Fix, Key, Owner, Reason, Severity, fingerprint
 
 from .causes import Investigation
 
@@ -30,6 +30,11 @@ def fingerprint_of(change: Change) -> str:
     return fingerprint(change.domain, change.subject, change.scope, *change.through)
 
 
+def edited(fix: Fix | None, causes: Sequence[Cause]) -> Key | None:
+    """The object to edit: whoever can commit that is the owner."""
+    return fix.edits[0].key if fix else causes[0].key if causes else None
+
+
 class Drafter:
     """Makes findings of one domain's changes."""
 
@@ -49,13 +54,19 @@ class Drafter:
         self.checks = checks
         self.owner_of = owner_of
 
-    def draft(self, change: Change) -> Finding:
-        """A finding as it is when nothing is known of it yet: open, new, undecided."""
+    def said(self, change: Change) -> dict[str, Any]:
+        """What checks and sentences say of a change; both may look at all that there is."""
         domain, matcher = self.investigation.domain, self.investigation.yardstick.matcher
         reasons = reasons_of(domain.reasons(matcher, change, self.live), change)
+        check = self.checks.get(reasons[0].check) if reasons else None
+        severity = reasons[0].severity if reasons else severity_of("low", change)
+        return {"reasons": reasons, "severity": severity, "headline": domain.sentence(change, check, self.live)}
+
+    def draft(self, change: Change) -> Finding:
+        """A finding as it is when nothing is known of it yet: open, new, undecided."""
         causes = self.investigation.causes(change)
         fix, no_fix = self.investigation.fix(change, causes)
-        edited = fix.edits[0].key if fix else causes[0].key if causes else None
+        to_edit = edited(fix, causes)
         return Finding(
             cluster=self.cluster,
             fingerprint=fingerprint_of(change),
@@ -63,16 +74,14 @@ class Drafter:
             subject=change.subject,
             scope=change.scope,
             through=change.through,
-            severity=reasons[0].severity if reasons else severity_of("low", change),
             effective=change.effective,
-            reasons=reasons,
             gained=change.gained,
-            headline=domain.sentence(change, self.checks.get(reasons[0].check) if reasons else None, self.live),
+            **self.said(change),
             path=change.path,
             causes=causes,
             fix=fix,
             no_fix=no_fix,
-            owner=self.owner_of(change, causes, edited),
+            owner=self.owner_of(change, causes, to_edit),
             opened=self.now,
             changed=self.now,
         )

@@ -46,6 +46,13 @@ class Event(NamedTuple):
     detail: str = ""
 
 
+class Settled(NamedTuple):
+    """A draft, and what became of it."""
+
+    draft: Finding
+    finding: Finding
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a run makes of the findings: those that changed, what happened, and new names of old findings."""
@@ -59,16 +66,22 @@ class Outcome:
 class Life:
     """Merges one run's drafts into what is known. `known` finds any finding, resolved ones and aliases included."""
 
-    def __init__(self, current: Mapping[str, Finding], known: Callable[[str], Finding | None], beyond: Beyond) -> None:
+    def __init__(
+        self, current: Mapping[str, Finding], known: Callable[[str], Finding | None], beyond: Beyond,
+        settled: Mapping[str, Settled] | None = None,
+    ) -> None:  # fmt: skip
+        """`settled` are drafts of the run before: where neither they nor the findings changed, nothing happened."""
         self.current = current
         self.known = known
         self.beyond = beyond
+        self.settled: dict[str, Settled] = {}
+        self._before = settled or {}
 
     def merge(self, drafts: Iterable[Finding], doubt: Doubt, covered: Covered, now: str, last: str) -> Outcome:
         """`last` is the time of the run before, for acceptances that ran out since."""
         outcome = Outcome()
-        seen: set[str] = set()
         fresh: list[Finding] = []
+        drafts, seen = self._unsettled(drafts)
         # A finding's own name goes before an old alias of it: a carrier that came back beside its successor is another.
         for draft, old in sorted(((d, self.known(d.fingerprint)) for d in drafts), key=_own_name_first):
             if old is None or old.fingerprint in seen:
@@ -96,6 +109,19 @@ class Life:
                 outcome.events.append(_expired(finding))
         return outcome
 
+    def _unsettled(self, drafts: Iterable[Finding]) -> tuple[list[Finding], set[str]]:
+        """The drafts that may mean something new, and the findings that the others stand for."""
+        left: list[Finding] = []
+        seen: set[str] = set()
+        for draft in drafts:
+            was = self._before.get(draft.fingerprint)
+            if was and was.draft == draft and self.current.get(was.finding.fingerprint) is was.finding:
+                self.settled[draft.fingerprint] = was
+                seen.add(was.finding.fingerprint)
+            else:
+                left.append(draft)
+        return left, seen
+
     def _again(self, old: Finding, draft: Finding, outcome: Outcome, now: str) -> None:
         """A finding that is known and was found again."""
         kept = {name: getattr(draft, name) for name in CONTENT}
@@ -117,6 +143,7 @@ class Life:
             outcome.events.append(Event(old.fingerprint, "known"))
         if found != old:
             outcome.findings[old.fingerprint] = found
+        self.settled[draft.fingerprint] = Settled(draft, outcome.findings.get(old.fingerprint, old))
 
     def _covered(self, finding: Finding) -> Finding:
         """Whether a decision still covers all that was gained; more comes back as widened."""
@@ -149,6 +176,7 @@ class Life:
             old = left.pop() if left else None
             if old is None:
                 outcome.findings[draft.fingerprint] = draft
+                self.settled[draft.fingerprint] = Settled(draft, draft)
                 outcome.events.append(Event(draft.fingerprint, "opened", draft.message))
             else:
                 gone.remove(old)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from posture.model import Content, Key, Snapshot
 
 from .balance import weighed
-from .compare import NAME, compare
+from .compare import NAME, again, compare, throughs
 from .connectivity import POLICIES, Connectivity
 from .edits import agreed, edits, evidence, settle, stakeholders
 from .evaluate import READS, evaluate
@@ -53,6 +53,7 @@ __all__ = [
     "READS",
     "Connectivity",
     "Matcher",
+    "again",
     "agreed",
     "as_change",
     "beyond",
@@ -72,6 +73,7 @@ __all__ = [
     "settle",
     "speaks",
     "stakeholders",
+    "throughs",
     "until",
     "upgraded",
     "weighed",

@@ -13,7 +13,19 @@ from typing import Any
 
 from posture.kinds import BY_NAME
 from posture.layer import differing
-from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Snapshot, Through, Unknown, differences
+from posture.model import (
+    CLUSTER_SCOPE,
+    Change,
+    Changed,
+    Comparison,
+    Gap,
+    Key,
+    Note,
+    Snapshot,
+    Through,
+    Unknown,
+    differences,
+)
 
 from .addresses import EVERYWHERE
 from .allowed import HOST_NETWORK, NON_ISOLATED, is_intricate, pieces_of, through_of
@@ -42,19 +54,26 @@ def compare(
     within: Collection[Where] | None = None,
     *,
     growth: bool = False,
+    both: bool = False,
 ) -> Comparison:
     """What became possible, and what no longer is. `baseline` is what was agreed.
 
     `peers` say by which namespaces of the baseline a namespace is judged that is new in live; a new workload is judged
-    by the baseline's policies. With `growth` nothing was agreed for what is new. `within` limits the look at gains to
-    some places.
+    by the baseline's policies. With `growth` nothing was agreed for what is new. `within` limits the look to gains at
+    some places, not weighed, or with `both` to all that is found there.
     """
     baseline, live = seeing(baseline, live.seen), seeing(live, baseline.seen)
     gains = Gains(baseline, live, peers or {}, growth=growth)
+    losses = Gains(live, baseline, {}, growth=growth)
     if within is not None:
         found = [change for where in within for change in gains.at(where)]
-        return Comparison(tuple(sorted(found, key=_order)), (), tuple(gains.unknown))
-    losses = Gains(live, baseline, {}, growth=growth)
+        if not both:
+            return Comparison(tuple(sorted(found, key=_order)), (), tuple(gains.unknown))
+        found += [change.mirrored() for where in within for change in losses.at(where)]
+        opaque = _unmodelled(baseline.snapshot, live.snapshot)
+        unmodelled = [one for one in opaque if (one.subject, one.scope) in within]
+        unknown = tuple(dict.fromkeys([*gains.unknown, *losses.unknown, *unmodelled]))
+        return Comparison(tuple(sorted(weighed(found), key=_order)), (), unknown)
     found = [change for where in gains.places() for change in gains.at(where)]
     found += [change.mirrored() for where in losses.places() for change in losses.at(where)]
     found = [*weighed(found)]
@@ -62,14 +81,31 @@ def compare(
     return Comparison(tuple(sorted(found, key=_order)), tuple(sorted(_notes(gains, found))), unknown)
 
 
+def again(live: Connectivity, changed: Collection[Changed], gained: Collection[Where]) -> Collection[Where]:
+    """Where an update may have made another comparison: the places that it touched, those of gains that only the other
+    end's policies keep from being used, and those of policies that nobody evaluates.
+    """
+    found = {_opaque_place(key) for key, _, _ in changed if key.resource in OPAQUE}
+    return found.union(live.touched, gained) if live.touched else found
+
+
+def throughs(result: Connectivity, where: Where) -> Collection[Through]:
+    """The policies that may select pods of a place."""
+    space = result.spaces.get(where[1])
+    return {through_of(policy) for policy in (*space.policies, *space.above)} if space else ()
+
+
+def _opaque_place(key: Key) -> Where:
+    return (f"{NAMESPACE}{key.namespace}", key.namespace) if key.namespace else ("cluster", CLUSTER_SCOPE)
+
+
 def _unmodelled(before: Snapshot, after: Snapshot) -> Iterator[Unknown]:
     """Policies of other makers that differ: whatever they allow or deny now, nobody here can say."""
     for key, old, new in differences(before.index, after.index, sorted(OPAQUE)):
         what = "is new" if old is None else "is gone" if new is None else "changed"
         kind = BY_NAME[key.resource].kind if key.resource in BY_NAME else key.resource
-        subject, scope = (f"{NAMESPACE}{key.namespace}", key.namespace) if key.namespace else ("cluster", CLUSTER_SCOPE)
         gap = Gap(key.resource, key.namespace, "not modelled", f"{named(key)} {what}: what it decides is not evaluated")
-        yield Unknown(NAME, subject, scope, Through(kind, key.namespace, key.name), gap)
+        yield Unknown(NAME, *_opaque_place(key), Through(kind, key.namespace, key.name), gap)
 
 
 def _order(change: Change) -> tuple[Any, ...]:

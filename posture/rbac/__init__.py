@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from posture.model import Gap, Key, Snapshot, Unit
 
 from .aggregate import settle
-from .compare import NAME, compare, doubt, named
+from .compare import NAME, again, compare, doubt, named, throughs
 from .defaults import restored, upgraded
 from .edits import agreed, edits, evidence, stakeholders
 from .evaluate import READS, Access, evaluate
@@ -44,6 +44,7 @@ __all__ = [
     "READS",
     "Access",
     "Matcher",
+    "again",
     "agreed",
     "as_change",
     "beyond",
@@ -63,6 +64,7 @@ __all__ = [
     "settle",
     "speaks",
     "stakeholders",
+    "throughs",
     "until",
     "upgraded",
 ]

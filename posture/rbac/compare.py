@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from posture.model import CLUSTER_SCOPE, Change, Comparison, Gap, Key, Note, Snapshot, Through, Unknown
+from posture.model import CLUSTER_SCOPE, Change, Changed, Comparison, Gap, Key, Note, Snapshot, Through, Unknown
 
 from . import subjects
 from .evaluate import (
@@ -209,11 +209,13 @@ def compare(
     within: Collection[Where] | None = None,
     *,
     growth: bool = False,
+    both: bool = False,
 ) -> Comparison:
     """What became possible, and what no longer is. `baseline` is what was agreed.
 
     `peers` say by which namespaces of the baseline a namespace is judged that is new in live. `within` limits the
-    look at gains to some (subject, scope) pairs. compare(a, b) mirrors compare(b, a) when there are no peers. What is
+    look to gains at some (subject, scope) pairs, or with `both` to all that is found there. compare(a, b) mirrors
+    compare(b, a) when there are no peers. What is
     granted to a new subject was never agreed to, whether `growth` counts or not.
     """
     del growth
@@ -221,12 +223,25 @@ def compare(
     losses = _Gains(live, baseline, {})
     if within is not None:
         found = [change for where in within for change in gains.at(where)]
-        return Comparison(tuple(sorted(found, key=_order)), (), tuple(gains.unknown))
+        found += [change.mirrored() for where in within for change in losses.at(where)] if both else []
+        unknown = tuple(dict.fromkeys(gains.unknown + losses.unknown))
+        return Comparison(tuple(sorted(found, key=_order)), (), unknown)
     found = [change for where in live.places for change in gains.at(where)]
     found += [change.mirrored() for where in baseline.places for change in losses.at(where)]
     notes = tuple(sorted(_notes(baseline, live, found)))
     unknown = tuple(dict.fromkeys(gains.unknown + losses.unknown))
     return Comparison(tuple(sorted(found, key=_order)), notes, unknown)
+
+
+def again(live: Access, changed: Collection[Changed], gained: Collection[Where]) -> Collection[Where]:
+    """Where an update may have made another comparison: the places that it touched."""
+    del changed, gained
+    return live.touched
+
+
+def throughs(result: Access, where: Where) -> Collection[Through]:
+    """The roles that are granted at a place."""
+    return result.own(where).keys()
 
 
 def _order(change: Change) -> tuple[str, str, str, Through]:
@@ -265,4 +280,4 @@ def _list(found: Iterable[Through]) -> str:
     return ", ".join(sorted(str(through) for through in found))
 
 
-__all__ = ["NAME", "compare", "doubt", "named", "path"]
+__all__ = ["NAME", "again", "compare", "doubt", "named", "path", "throughs"]
