@@ -199,6 +199,21 @@ class Snapshot:
         contents: Mapping[bytes, Content] = ChainMap(extra, self.contents)  # type: ignore[arg-type]
         return replace(self, index=index | fresh, contents=contents, derived=derived)
 
+    def updated(self, entries: Iterable[tuple[Key, Entry | None]]) -> Snapshot:
+        """The snapshot with other entries, whose contents are where those of the others are; None takes one out."""
+        fresh: dict[str, Layer[tuple[str, str], Entry]] = {}
+        for key, entry in entries:
+            if key.resource not in fresh:
+                below = self.index.get(key.resource, {})
+                fresh[key.resource] = below.fork() if isinstance(below, Layer) else Layer(below)
+            place, name = fresh[key.resource], (key.namespace, key.name)
+            if entry is not None:
+                place[name] = entry
+            elif name in place:
+                del place[name]
+        derived = {resource: known for resource, known in self.derived.items() if resource not in fresh}
+        return replace(self, index={**self.index, **fresh}, derived=derived)
+
     def derived_from(self, resource: str) -> dict[Any, Any]:
         """A place to keep what was worked out from the objects of one resource; shared where these are the same."""
         return self.derived.setdefault(resource, {})

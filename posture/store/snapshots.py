@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -215,19 +215,16 @@ def packed(total: int) -> bytes:
     return (total % (1 << 8 * STATE_BYTES)).to_bytes(STATE_BYTES)
 
 
-def _state(snapshot: Snapshot) -> bytes:
-    objects = (
-        hashed(resource, *name, entry.digest)
-        for resource, entries in snapshot.index.items() for name, entry in entries.items()
-    )  # fmt: skip
-    return packed(sum(objects) + sum(hashed(*gap) for gap in snapshot.gaps))
-
-
 STATE_BYTES = 16
 
 
-def write(connection: sqlite3.Connection, before: Stored, after: Snapshot, commit: Commit) -> int:
-    """Write one revision inside the caller's transaction: what changed, and what could not be read. Returns its id."""
+def write(
+    connection: sqlite3.Connection, before: Stored, after: Snapshot, commit: Commit, keys: Iterable[Key] | None = None
+) -> int:
+    """Write one revision inside the caller's transaction: what changed, and what could not be read. Returns its id.
+
+    `keys` are the only objects that may differ, where no gap does; then the cost follows them.
+    """
     cluster = after.cluster
     connection.execute(
         "INSERT INTO cluster (id, name) VALUES (?, ?) "
@@ -236,44 +233,65 @@ def write(connection: sqlite3.Connection, before: Stored, after: Snapshot, commi
     )
     if commit.name:
         connection.execute("INSERT OR IGNORE INTO cluster_name (name, cluster) VALUES (?, ?)", (commit.name, cluster))
+    considered = [*(_differing(before, after) if keys is None else keys)]
     number = connection.execute(
         "INSERT INTO revision (cluster, time, source, complete, server_version, assumed, inputs, summary, state, "
         "findings, journal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, "
         "coalesce((SELECT findings FROM revision WHERE cluster = ? ORDER BY id DESC LIMIT 1), ?), "
         "coalesce((SELECT hash FROM decision ORDER BY id DESC LIMIT 1), x''))",
         (cluster, commit.time, commit.source, commit.complete, str(after.version) if after.version else None,
-         orjson.dumps(after.assumed).decode(), commit.inputs, orjson.dumps(commit.summary).decode(), b"",
-         cluster, packed(0)),
+         orjson.dumps(after.assumed).decode(), commit.inputs, orjson.dumps(commit.summary).decode(),
+         _state(before, after, considered), cluster, packed(0)),
     ).lastrowid  # fmt: skip
     assert number is not None
-    changed = _write_objects(connection, before, after, number)
-    _write_gaps(connection, cluster, after.gaps, number)
-    same = before.revision is not None and not changed and before.snapshot.gaps == after.gaps
-    state = before.revision.state if before.revision and same else _state(after)
-    connection.execute("UPDATE revision SET state = ? WHERE id = ?", (state, number))
+    _write_objects(connection, before, after, number, considered)
+    if keys is None:
+        _write_gaps(connection, cluster, after.gaps, number)
     return number
 
 
-def _write_objects(connection: sqlite3.Connection, before: Stored, after: Snapshot, number: int) -> bool:
-    """Close, open and touch versions; whether any object came, went or changed."""
+def _differing(before: Stored, after: Snapshot) -> Iterator[Key]:
+    """The objects of which anything may have to be written."""
+    for resource, entries in after.index.items():
+        was = before.snapshot.index.get(resource, {})
+        yield from (Key(resource, *name) for name, entry in entries.items() if was.get(name) is not entry)
+    yield from (key for key in before.ids if after.entry(key) is None)
+
+
+def _state(before: Stored, after: Snapshot, considered: Iterable[Key]) -> bytes:
+    """The sum of the hashes of objects and gaps: that of the revision before, moved by what came and went."""
+    total = int.from_bytes(before.revision.state) if before.revision else 0
+    for key in considered:
+        was, now = before.snapshot.entry(key), after.entry(key)
+        if (was and was.digest) != (now and now.digest):
+            total += (hashed(*key, now.digest) if now else 0) - (hashed(*key, was.digest) if was else 0)
+    known = before.snapshot.gaps if before.revision else ()
+    total += sum(hashed(*gap) for gap in after.gaps if gap not in known)
+    return packed(total - sum(hashed(*gap) for gap in known if gap not in after.gaps))
+
+
+def _write_objects(
+    connection: sqlite3.Connection, before: Stored, after: Snapshot, number: int, considered: Iterable[Key]
+) -> None:
+    """Close, open and touch versions."""
     opened: list[tuple[Key, Entry]] = []
     closed: list[int] = []
     touched: list[tuple[str, str, str, str, int]] = []
-    for resource, entries in after.index.items():
-        was = before.snapshot.index.get(resource, {})
-        for name, entry in entries.items():
-            if was.get(name) is entry:
-                continue
-            key = Key(resource, *name)
-            old = was.get(name) or before.hidden.get(key)
-            if old is None or old.digest != entry.digest:
-                opened.append((key, entry))
-                closed += [before.ids[key]] if old else []
-            else:
-                touched.append((entry.uid, entry.created, entry.resource_version, entry.managers, before.ids[key]))
-    missing = [key for key in before.ids if after.entry(key) is None]
-    hidden = {key for key in missing if after.gap(key.resource, key.namespace)}
-    closed += [before.ids[key] for key in missing if key not in hidden]
+    hidden: list[int] = []
+    shown: list[int] = []
+    for key in considered:
+        entry, old = after.entry(key), before.snapshot.entry(key) or before.hidden.get(key)
+        if entry is None and old is not None and after.gap(key.resource, key.namespace):
+            hidden += [before.ids[key]] if key not in before.hidden else []
+            continue
+        shown += [before.ids[key]] if key in before.hidden else []
+        if entry is None:
+            closed += [before.ids[key]] if old else []
+        elif old is None or old.digest != entry.digest:
+            opened.append((key, entry))
+            closed += [before.ids[key]] if old else []
+        else:
+            touched.append((entry.uid, entry.created, entry.resource_version, entry.managers, before.ids[key]))
     connection.executemany(
         "UPDATE version SET until = ? WHERE object = ? AND until IS NULL", [(number, one) for one in closed]
     )
@@ -284,14 +302,30 @@ def _write_objects(connection: sqlite3.Connection, before: Stored, after: Snapsh
     )
     _open(connection, after.cluster, opened, number)
     connection.executemany(
-        "UPDATE unverified SET until = ? WHERE object = ? AND until IS NULL",
-        [(number, before.ids[key]) for key in before.hidden if key not in hidden],
+        "UPDATE unverified SET until = ? WHERE object = ? AND until IS NULL", [(number, one) for one in shown]
     )
     connection.executemany(
-        "INSERT INTO unverified (object, since) VALUES (?, ?)",
-        [(before.ids[key], number) for key in sorted(hidden) if key not in before.hidden],
+        "INSERT INTO unverified (object, since) VALUES (?, ?)", [(one, number) for one in sorted(hidden)]
     )
-    return bool(opened or closed or hidden ^ before.hidden.keys())
+
+
+def advanced(store: Store, before: Stored, after: Snapshot, number: int, keys: Iterable[Key]) -> Stored:
+    """What the store has once a revision of which only some objects differ is written; costs what differs.
+
+    `before` is used up: its row ids are brought up to date in place.
+    """
+    ids = before.ids
+    assert isinstance(ids, dict)
+    for key in keys:
+        if after.entry(key) is None:
+            ids.pop(key, None)
+        elif key not in ids:
+            row = store.connection.execute(
+                "SELECT id FROM object WHERE cluster = ? AND resource = ? AND namespace = ? AND name = ?",
+                (after.cluster, *key),
+            ).fetchone()
+            ids[key] = row[0]
+    return Stored(after, ids, before.hidden, revision(store, number))
 
 
 def _open(connection: sqlite3.Connection, cluster: str, opened: list[tuple[Key, Entry]], number: int) -> None:
