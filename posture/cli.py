@@ -18,6 +18,7 @@ from posture.text import visible
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "scan": ("scan:scan", "Read a cluster and say what became possible that was not agreed."),
+    "watch": ("watch:watch", "Follow a cluster, and say at once what became possible that was not agreed."),
     "diff": ("diff:diff", "Compare two states: what became possible, and what no longer is."),
     "explain": ("explain:explain", "Say why an answer is what it is."),
     "who-can": ("who_can:who_can", "List everyone who may do something, and through what."),

@@ -14,8 +14,8 @@ from posture.errors import UsageError
 from posture.inputs import Inputs
 from posture.kinds import BY_NAME
 from posture.model import INCOMPLETE, Gap, Snapshot, Version, differences, fingerprint
-from posture.pipeline import DOMAINS, JUDGED, History, judge
-from posture.store import Store, baselines, decisions, findings, snapshots
+from posture.pipeline import DOMAINS, JUDGED, History, Judgement, judge
+from posture.store import Store, baselines, decisions, findings, positions, snapshots
 from posture.store.baselines import Approved
 from posture.store.snapshots import Commit, Contents, Stored
 from posture.text import parse_time, visible
@@ -84,18 +84,20 @@ def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scan
         )
     changed = not intact or not _unchanged(before, snapshot, digest, request.time)
     if changed:
-        outcome, summary = _judged(store, snapshot, approved, inputs, request.time, last)
+        judgement = _judged(store, snapshot, approved, inputs, request.time, last)
+        outcome, summary = judgement.outcome, counted(judgement, snapshot)
     else:
         assert before.revision is not None
         outcome, summary = _expired(store, cluster, request.time, last), Counter(before.revision.summary)
-    summary["objects"] = sum(len(found) for resource, found in snapshot.index.items() if resource in BY_NAME)
+        summary["objects"] = _number(snapshot)
     name = request.cluster or source.facts.name or cluster
     commit = Commit(request.time, source.title, name, not any(map(is_missing, snapshot.gaps)), digest, summary)
     with store.transaction() as connection:
         if changed and decisions.newest(store) != seen:  # what was decided meanwhile may cover less than there is now
-            outcome, _ = _judged(store, snapshot, approved, inputs, request.time, last)
+            outcome = _judged(store, snapshot, approved, inputs, request.time, last).outcome
         number = snapshots.write(connection, before, snapshot, commit)
         findings.write(connection, cluster, outcome, number, request.time)
+        positions.write(connection, cluster, {})  # a watcher must not go on from before this
     files, events = tuple(map(str, inputs.config.baseline)), tuple(outcome.events)
     unagreed = _unagreed(store, snapshot, approved)
     return Scanned(number, name, snapshot, approved, unagreed, files, events, summary, source.facts.problems)
@@ -114,18 +116,27 @@ def _unagreed(store: Store, snapshot: Snapshot, approved: Approved | None) -> tu
 
 def _judged(
     store: Store, snapshot: Snapshot, approved: Approved | None, inputs: Inputs, now: str, last: str
-) -> tuple[Outcome, Counter[str]]:
-    """What a snapshot means beside what is known, and the counts of it."""
+) -> Judgement:
+    """What a snapshot means beside what is known."""
     cluster = snapshot.cluster
     agreed = agreed_of(store, snapshot, approved, inputs)
     history = History(findings.current(store, cluster), lambda mark: findings.known(store, cluster, mark), last)
-    judgement = judge(snapshot, agreed, history, inputs.rules, now)
+    return judge(snapshot, agreed, history, inputs.rules, now)
+
+
+def counted(judgement: Judgement, snapshot: Snapshot) -> Counter[str]:
+    """The counts of a run."""
     doubts = [*judgement.outcome.doubts.values(), *(one.gap for one in judgement.unknown)]
     unknown = sum(gap.reason not in NOT_EVALUATED for gap in doubts)
     counts = Counter(standing=len(judgement.standing), unknown=unknown, unevaluated=len(doubts) - unknown)
     if judgement.until:
         counts["until"] = int(parse_time(judgement.until).timestamp())
-    return judgement.outcome, counts
+    counts["objects"] = _number(snapshot)
+    return counts
+
+
+def _number(snapshot: Snapshot) -> int:
+    return sum(len(found) for resource, found in snapshot.index.items() if resource in BY_NAME)
 
 
 def agreed_of(store: Store, snapshot: Snapshot, approved: Approved | None, inputs: Inputs) -> Agreed:
@@ -145,7 +156,7 @@ def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tup
     loaded: dict[str, Stored] = {}
 
     def known(facts: Facts) -> Stored:
-        cluster = _identity(store, facts, request)
+        cluster = identity(store, facts, request)
         if cluster not in loaded:
             loaded[cluster] = snapshots.load(store, cluster, snapshots.latest(store, cluster))
         return loaded[cluster]
@@ -156,14 +167,14 @@ def _read(store: Store, source: Source, inputs: Inputs, request: Request) -> tup
     contents = Contents(store)
     snapshot = reading.unevaluated(collect(source, lambda facts: known(facts).snapshot, put, contents))
     before = known(source.facts)
-    _refuse_taken_name(store, before.snapshot.cluster, request.cluster or source.facts.name)
+    refuse_taken_name(store, before.snapshot.cluster, request.cluster or source.facts.name)
     snapshot = replace(snapshot, cluster=before.snapshot.cluster, version=snapshot.version or request.version)
     if request.offline:
         return before, reading.completed(snapshot, inputs.shipped, put)
     return before, replace(snapshot, assumed=reading.unknown_version(snapshot.version))
 
 
-def _identity(store: Store, facts: Facts, request: Request) -> str:
+def identity(store: Store, facts: Facts, request: Request) -> str:
     """The cluster's id: kube-system's uid, else the cluster that had this name before, else the name itself.
 
     Manifests are not the cluster: what uid somebody wrote into them does not choose whose baseline counts.
@@ -174,7 +185,7 @@ def _identity(store: Store, facts: Facts, request: Request) -> str:
     return (snapshots.cluster_named(store, name) if name else None) or name or LOCAL
 
 
-def _refuse_taken_name(store: Store, cluster: str, name: str) -> None:
+def refuse_taken_name(store: Store, cluster: str, name: str) -> None:
     """Two clusters of one name would take turns in every command that names one. Raises UsageError."""
     other = snapshots.cluster_named(store, name or cluster)
     if other is not None and other != cluster:

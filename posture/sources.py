@@ -21,6 +21,7 @@ from posture.store import Store, snapshots
 from posture.text import format_time, parse_time, visible
 
 if TYPE_CHECKING:
+    from posture.collect.following import Following
     from posture.store.snapshots import Revision
 
 _AGO = re.compile(r"-(\d+)([mhdw])")
@@ -48,6 +49,15 @@ def live(cluster: Cluster, *, judged_only: bool = False, also: Collection[str] =
     client = open_client(cluster.context, cluster.kubeconfig, cluster.timeout)
     kinds = [kind for kind in KINDS if kind.name in (*JUDGED, *also) or not judged_only]
     return LiveSource(client, namespaces=cluster.namespaces, kinds=kinds)
+
+
+def followed(cluster: Cluster) -> Following:
+    """A live cluster to follow. Raises CannotJudge or UsageError when it cannot be reached at all."""
+    from posture.collect.client import open_client  # noqa: PLC0415 - the kubernetes client costs 0.2 s
+    from posture.collect.following import Following  # noqa: PLC0415
+
+    client = open_client(cluster.context, cluster.kubeconfig, cluster.timeout)
+    return Following(client, namespaces=cluster.namespaces)
 
 
 def moment(text: str, now: datetime) -> str:

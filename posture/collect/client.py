@@ -154,11 +154,14 @@ class Client:
         """
         return self._get(f"{path}?{urlencode(params)}" if params else path, accept)
 
-    def unchanged(self, path: str, *, accept: str = JSON) -> bool:
-        """Whether the server says that the object at a path is the one that was read last. Raises RequestProblem."""
+    def unchanged(self, path: str, *, accept: str = JSON) -> bool | None:
+        """Whether the server says that the object at a path is the one that was read last; None where it never says.
+
+        Raises RequestProblem.
+        """
         etag = self._etags.get((path, accept), "")
         if not etag:
-            return False
+            return None
         try:
             self._get(path, accept, etag)
         except RequestProblem as problem:
@@ -192,7 +195,7 @@ class Client:
     def named(self, path: str) -> dict[str, Any]:
         """The object at a path; it has a name. Raises RequestProblem."""
         found = self.get(path)
-        if not _named(found):
+        if not is_named(found):
             raise RequestProblem(f"GET {visible(path)}: the answer is no object with a metadata.name")
         return found
 
@@ -417,12 +420,13 @@ def _items(document: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
     items = document.get("items")
     if items is None:  # how Go writes an empty list that was never made
         return []
-    if isinstance(items, list) and all(map(_named, items)):
+    if isinstance(items, list) and all(map(is_named, items)):
         return items
     raise RequestProblem(f"GET {visible(path)}: the list has items without metadata.name")
 
 
-def _named(item: Any) -> bool:
+def is_named(item: Any) -> bool:
+    """Whether something is an object as far as it must be: it has a name, and perhaps a namespace."""
     metadata = item.get("metadata") if isinstance(item, dict) else None
     return (
         isinstance(metadata, dict)

@@ -71,12 +71,13 @@ def discover(client: Client) -> Discovery:
     return found.result()
 
 
-def unchanged(client: Client) -> bool:
-    """Whether a server with aggregated discovery says that it serves what it did when this client last asked.
+def unchanged(client: Client) -> bool | None:
+    """Whether a server serves what it did when this client last asked; None where only reading it all tells.
 
-    Others are to be asked in full. Raises RequestProblem.
+    Raises RequestProblem.
     """
-    return all(client.unchanged(root, accept=ACCEPT) for root in ("/api", "/apis"))
+    said = [client.unchanged(root, accept=ACCEPT) for root in ("/api", "/apis")]
+    return None if None in said else all(said)
 
 
 class _Reading:

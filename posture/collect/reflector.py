@@ -73,7 +73,7 @@ class Gate:
     def ask(self, now: float) -> float:
         """May a request go? When to ask again; a time that is not after `now` is yes, and counts it."""
         if now < self._until:
-            return self._until
+            return min(self._until, now + self._pace.first) if self._trying else self._until
         self._left = min(float(self._burst), self._left + (now - self._counted) * self._rate)
         self._counted = now
         if self._left < 1.0:
@@ -172,6 +172,7 @@ class Reflector:
         self._list.failures, self._list.refused, self._list.at = 0, inf, now
         self._list.verify = now + self._pace.verify * (0.75 + self._chance() / 2)
         self._list.again = self._watch.again if void else now
+        self._good = now
         if not void:
             found = resource_version if self._watched else ""
             self._made = _Made(found, now + self._pace.grace)
@@ -200,7 +201,7 @@ class Reflector:
 
         What comes after something newer shows that the server does not keep the order: the list is verified soon.
         """
-        if not self._watch.under_way:
+        if not (self._watch.under_way and self._position):
             return False
         self.heard(now)
         new, last = _number(resource_version), _number(self._position)
@@ -215,7 +216,7 @@ class Reflector:
 
     def marked(self, resource_version: str, now: float) -> bool:
         """The watch has told everything up to here. Whether that is news."""
-        if not self._watch.under_way:
+        if not (self._watch.under_way and self._position):
             return False
         self.heard(now)
         new, last = _number(resource_version), _number(self._position)
@@ -264,10 +265,11 @@ class Reflector:
             if now < self._made.until:
                 self._at(self._made.until)
                 return None
+            self._made = self._made._replace(verified=self._made.verified or self._watch.open)
         if self._watch.under_way:
             self._watch.end(self._watch.failures)
             return Close()
-        return self._complete(self._made.resource_version, verified=bool(self._position) and not back)
+        return self._complete(self._made.resource_version, verified=self._made.verified)
 
     def _complete(self, position: str, *, verified: bool) -> Complete:
         assert self._made is not None
@@ -376,6 +378,7 @@ class _Made(NamedTuple):
 
     resource_version: str
     until: float
+    verified: bool = False
 
 
 def _number(resource_version: str) -> int | None:

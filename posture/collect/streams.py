@@ -48,7 +48,10 @@ class Hearer(Protocol):
         """One line of the answer."""
 
     def ended(self, problem: RequestProblem | None) -> None:
-        """Nothing more comes; without a problem it was the server's wish. Not told where the stream was closed."""
+        """Nothing more comes; without a problem it was the server's wish. Not told where the stream was closed.
+
+        The problem is `fatal` where there is no connection to be had.
+        """
 
 
 class Stream:
@@ -111,12 +114,9 @@ class Streams:
         self,
         access: Access,
         loop: asyncio.AbstractEventLoop,
-        failed: Callable[[RequestProblem], None],
-        *,
         quiet: float = QUIET_SECONDS,
     ) -> None:
-        """`failed` is told when there is no connection to be had, before the streams that waited for one end."""
-        self._access, self._loop, self._report, self._quiet = access, loop, failed, quiet
+        self._access, self._loop, self._quiet = access, loop, quiet
         self._waiting: list[Stream] = []
         self._links: list[Link] = []
         self._dialling = 0
@@ -199,9 +199,7 @@ class Streams:
         self._fail(problem)
 
     def _fail(self, problem: RequestProblem) -> None:
-        if self._closed:
-            return
-        self._report(problem)
+        problem.fatal = True
         waiting, self._waiting = self._waiting, []
         for stream in waiting:
             stream.hearer.ended(problem)

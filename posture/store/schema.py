@@ -16,6 +16,23 @@ def _first(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations(name="0002_positions")
+def _second(db: Database) -> None:
+    db.execute(_SECOND)
+
+
+_SECOND = """
+-- Where the watcher goes on from: the resourceVersion up to which each list of the newest revision is known.
+CREATE TABLE position (
+  cluster TEXT NOT NULL REFERENCES cluster(id),
+  resource TEXT NOT NULL,
+  namespace TEXT NOT NULL,
+  part TEXT NOT NULL,
+  resource_version TEXT NOT NULL,
+  PRIMARY KEY (cluster, resource, namespace, part)
+) WITHOUT ROWID"""
+
+
 _FIRST = """
 -- A cluster by its id (kube-system's uid, else --cluster, else "local"); names are aliases.
 CREATE TABLE cluster (id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;

@@ -309,6 +309,15 @@ def _write_objects(
     )
 
 
+def touch(connection: sqlite3.Connection, before: Stored, entries: Mapping[Key, Entry | None]) -> None:
+    """Write the times and managers of objects that say what they said, inside the caller's transaction."""
+    connection.executemany(
+        "UPDATE version SET uid = ?, created = ?, resource_version = ?, managers = ? "
+        "WHERE object = ? AND until IS NULL",
+        [(*entry[1:], before.ids[key]) for key, entry in entries.items() if entry is not None and key in before.ids],
+    )
+
+
 def advanced(store: Store, before: Stored, after: Snapshot, number: int, keys: Iterable[Key]) -> Stored:
     """What the store has once a revision of which only some objects differ is written; costs what differs.
 
