@@ -246,17 +246,36 @@ def differences(old: Index, new: Index, resources: Iterable[str]) -> Iterator[tu
                 yield Key(resource, *name), was, None
 
 
+class Audited(NamedTuple):
+    """A request that wrote an object, as the API server's audit log has it: who it was, and not who it claims to be.
+
+    `acting_as` is the impersonated user; `address` the first source address, `agent` the client's own name for itself,
+    `request` the verb and the URL's path, `identity` the audit ID, `time` when it came (RFC 3339).
+    """
+
+    user: str
+    acting_as: str = ""
+    address: str = ""
+    agent: str = ""
+    request: str = ""
+    identity: str = ""
+    time: str = ""
+
+
 class Cause(NamedTuple):
     """The object change that made a finding, and who made it.
 
     `what` is created, changed, deleted or "server version"; `actor` the field manager's name (claimed), "" when
-    nothing says who; `time` when, RFC 3339.
+    nothing says who; `time` when, RFC 3339. `audited` is the request, where an audit log tells it; `out_of_band` who
+    delivers the object (`flux:apps/web`), where somebody else changed it.
     """
 
     key: Key
     what: str
     actor: str = ""
     time: str = ""
+    audited: Audited | None = None
+    out_of_band: str = ""
 
 
 class Edit(NamedTuple):
@@ -449,7 +468,7 @@ class Decision(NamedTuple):
 
 
 type Presence = Literal["present", "absent", "unknown"]
-type Mark = Literal["", "new", "widened", "regressed"]
+type Mark = Literal["", "new", "widened", "regressed", "transient"]
 type Status = Literal["open", "acknowledged", "accepted", "false positive", "agreed", "unknown", "resolved"]
 
 

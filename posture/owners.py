@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import NamedTuple
 
+from posture.delivery import Origin, origin
 from posture.kinds import called
-from posture.model import CLUSTER_SCOPE, Cause, Change, Content, Key, Owner, Snapshot
+from posture.model import CLUSTER_SCOPE, Cause, Change, Key, Owner, Snapshot
 
 _NAMESPACED = frozenset({"serviceaccount", "workload", "namespace"})
 _SETTINGS = "pod-security.kubernetes.io/"
@@ -47,13 +48,6 @@ class Asked(NamedTuple):
     subject: str
     scope: str
     key: Key | None
-
-
-class Origin(NamedTuple):
-    """Who delivers an object: `argocd:APP`, `flux:NAMESPACE/NAME`, `helm:NAMESPACE/RELEASE`, and its namespace."""
-
-    name: str
-    namespace: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,22 +138,6 @@ def _home(key: Key) -> str:
 
 def _of_platform(namespace: str) -> bool:
     return namespace == "default" or namespace.startswith("kube-")
-
-
-def origin(key: Key, content: Content) -> Origin | None:
-    """The delivery origin that an object's own metadata names. Copied annotations of other objects do not count."""
-    labels: Mapping[str, str] = content.get("labels") or {}
-    annotations: Mapping[str, str] = content.get("annotations") or {}
-    app, _, rest = annotations.get("argocd.argoproj.io/tracking-id", "").partition(":")
-    if app and rest.rpartition(":")[2] in (f"{key.namespace}/{key.name}", f"/{key.name}"):
-        return Origin(f"argocd:{app}", "")
-    for label in ("kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"):
-        name, namespace = labels.get(f"{label}/name"), labels.get(f"{label}/namespace", "")
-        if name:
-            return Origin(f"flux:{namespace}/{name}", namespace)
-    release = annotations.get("meta.helm.sh/release-name")
-    namespace = annotations.get("meta.helm.sh/release-namespace", "")
-    return Origin(f"helm:{namespace}/{release}", namespace) if release else None
 
 
 def suggestions(snapshot: Snapshot) -> list[tuple[str, int, int]]:

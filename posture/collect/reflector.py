@@ -22,6 +22,7 @@ from posture.collect.problem import RequestProblem
 
 FORBIDDEN, GONE = 403, 410
 _DIGITS = 40
+_WHOLE = 1.0 - 1e-6  # of a sum of fractions
 _PASSING = frozenset({401, 408, 429})
 """The 4xx that say nothing about the resourceVersion or the path that was asked for."""
 
@@ -76,7 +77,7 @@ class Gate:
             return min(self._until, now + self._pace.first) if self._trying else self._until
         self._left = min(float(self._burst), self._left + (now - self._counted) * self._rate)
         self._counted = now
-        if self._left < 1.0:
+        if self._left < _WHOLE:
             return now + (1.0 - self._left) / self._rate
         self._left -= 1.0
         if self._failures:

@@ -1,4 +1,4 @@
-"""A tiny HTTP proxy on loopback that knows CONNECT and leads every tunnel to one server."""
+"""A tiny HTTP proxy on loopback that knows CONNECT and leads every tunnel to one server, or lets it fall silent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ class ConnectProxy:
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self.heads: list[str] = []
+        self._silenced = 0
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def silence(self) -> None:
+        """From now on what comes through the tunnels that are open goes nowhere, and nobody is told."""
+        self._silenced = len(self.heads)
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -53,12 +58,12 @@ class ConnectProxy:
                 server = socket.create_connection(self._target)
                 self._open += [client, server]
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                self._start(_pump, client, server)
-                self._start(_pump, server, client)
+                self._start(self._pump, client, server, len(self.heads))
+                self._start(self._pump, server, client, len(self.heads))
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while some := source.recv(65536):
-            sink.sendall(some)
-        sink.shutdown(socket.SHUT_WR)
+    def _pump(self, source: socket.socket, sink: socket.socket, number: int) -> None:
+        with contextlib.suppress(OSError):
+            while some := source.recv(65536):
+                if number > self._silenced:
+                    sink.sendall(some)
+            sink.shutdown(socket.SHUT_WR)

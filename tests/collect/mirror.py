@@ -38,6 +38,11 @@ class Mirror:
         """Whether every list that is served is known or lost."""
         return self.served is not None and self.served.listings <= self.positions.keys() | self.lost.keys()
 
+    @property
+    def listings(self) -> frozenset[Listing]:
+        """Which lists are followed."""
+        return self.served.listings if self.served else frozenset()
+
     def objects(self, resource: str) -> Objects:
         """All that is known of a kind."""
         return {name: item for listing, items in self.held.items() if listing.resource == resource

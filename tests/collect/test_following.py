@@ -157,8 +157,7 @@ class TestFollowing:
         cluster = follow([ROLES, NAMESPACES])
         served = cluster.mirror.log[0]
         assert served == cluster.mirror.served
-        assert cluster.mirror.served is not None
-        assert cluster.mirror.served.listings == {ROLE_LIST, Listing("namespaces"), RESOURCES, FLAGS}
+        assert cluster.mirror.listings == {ROLE_LIST, Listing("namespaces"), RESOURCES, FLAGS}
         assert str(cluster.mirror.served.version) == "1.36"
         assert cluster.mirror.names(RESOURCES.resource) == {"namespaces", ROLES.name}
 
@@ -509,8 +508,7 @@ class TestKinds:
         kinds = [ROLES, BY_NAME["clusterpolicies.kyverno.io"]]
         cluster = follow(kinds, server=FaultyServer([ROLE]), pace=FAST._replace(patience=60.0))
         listing = Listing("clusterpolicies.kyverno.io")
-        assert cluster.mirror.served is not None
-        assert listing not in cluster.mirror.served.listings
+        assert listing not in cluster.mirror.listings
 
         def known(names: set[str]) -> bool:
             return cluster.mirror.names(listing.resource) == names
@@ -519,12 +517,11 @@ class TestKinds:
             cluster.server.serve(policy)
             cluster.server.store.put(policy.path, name)
             cluster.until(partial(known, {name}))
-            assert cluster.mirror.served is not None
-            assert listing in cluster.mirror.served.listings
+            assert listing in cluster.mirror.listings
             assert listing.resource in cluster.mirror.names(RESOURCES.resource)
             cluster.server.unserve(policy)
             cluster.until(lambda: listing.resource not in cluster.mirror.names(RESOURCES.resource))
-            assert listing not in cluster.mirror.served.listings
+            assert listing not in cluster.mirror.listings
             assert known(set())
         assert not [change for change in cluster.mirror.log if isinstance(change, Lost)]
         assert cluster.lists() == 1, "the others go on as they were"

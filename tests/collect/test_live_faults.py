@@ -32,7 +32,8 @@ def group(name: str, *resources: str, version: str = "v1", freshness: str = "Cur
     for resource in resources:
         kind = BY_NAME.get(f"{resource}.{name}" if name else resource)
         scope = "Cluster" if kind and not kind.namespaced else "Namespaced"
-        rows.append({"resource": resource, "scope": scope, "responseKind": {"kind": kind.kind if kind else resource.title()}})
+        called = kind.kind if kind else resource.title()
+        rows.append({"resource": resource, "scope": scope, "responseKind": {"kind": called}})
     return {
         "metadata": {"name": name} if name else {},
         "versions": [{"version": version, "resources": rows, "freshness": freshness}],
