@@ -264,8 +264,13 @@ def _condition(one: dict[str, Any]) -> str:
                        ("admitsInNewNamespace", "a new namespace admits")):  # fmt: skip
         controls = dict.fromkeys(f"`{pattern.partition(':')[0]}`" for pattern in where.get(word, ()))
         parts += [f"{text} {' or '.join(controls)}"] if controls else []
+    parts += ["no policy refuses every pod in $ns"] if "admitsPods" in where else []
     parts += ["a pod of one's own in $ns reaches the metadata service"] if "reachesMetadata" in where else []
+    parts += ["a namespace may be created"] if "newNamespace" in where else []
+    parts += ["a container reads its standard input"] if "stdin" in where else []
+    parts += [f"Kyverno reads exceptions of {where['exceptions']} in $ns"] if "exceptions" in where else []
     parts += [f"the API serves `{where['serves']}`"] if "serves" in where else []
+    parts += [f"an existing {where['refers'].partition('/')[0]} refers to the role"] if "refers" in where else []
     return "; ".join(filter(None, parts))
 
 
@@ -298,11 +303,9 @@ def _effect(one: dict[str, Any], every: list[dict[str, Any]]) -> str:
     if kind == "ability":
         users = [f"`{other['id']}`" for other in every if one["id"] in other.get("uses", ())]
         return f"a part of {', '.join(users)}" if users else "nothing by itself; your own escalations may use it"
-    if kind == "aggregate":
-        return "gives any rule to every aggregated ClusterRole"
     names = ", ".join(f"`{name}`" for name in ([given] if isinstance(given, str) else given))
     words = {"become": "becomes", "reach": "reaches", "switchOff": "switches off", "grantRulesOf": "is granted",
-             "rewrite": "gives any rule to"}  # fmt: skip
+             "rewrite": "gives any rule to", "make": "makes with any rule"}  # fmt: skip
     return f"{words[kind]} {names}"
 
 

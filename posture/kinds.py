@@ -87,29 +87,58 @@ class Kind:
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
+_MANAGED, _SLICED = "endpointslice.kubernetes.io/managed-by", "endpointslice-controller.k8s.io"
+
+
 def _readiness(raw: Mapping[str, Any]) -> Content:
     """Whether a slice has an endpoint that is ready: the same object while pods come and go.
 
     Shape: `{"service": name, "ports": [{"name", "port", "protocol"}], "ready": bool}`; without a number a port is every
-    port. An endpoint that says nothing of it is ready (EndpointConditions in k8s.io/api discovery/v1).
+    port. An endpoint that says nothing of it is ready (EndpointConditions in k8s.io/api discovery/v1). Of what the
+    EndpointSlice controller does not say, which knows only Services that select pods, `"addresses": [text]` too
+    (kubernetes v1.36.3, staging/src/k8s.io/endpointslice/utils.go; pkg/controller/endpointslice).
     """
     ports = ({"name": one.get("name") or "", "protocol": one.get("protocol") or "TCP"}
              | ({"port": one["port"]} if one.get("port") else {}) for one in raw.get("ports") or ())  # fmt: skip
-    return {
-        "service": (raw["metadata"].get("labels") or {}).get("kubernetes.io/service-name", ""),
+    labels = raw["metadata"].get("labels") or {}
+    by_hand = labels.get(_MANAGED) != _SLICED
+    addresses = {text for one in raw.get("endpoints") or () for text in one.get("addresses") or () if by_hand}
+    return ({"addresses": sorted(addresses)} if addresses else {}) | {
+        "service": labels.get("kubernetes.io/service-name", ""),
         "ports": sorted(ports, key=lambda one: (one["name"], one["protocol"], one.get("port", 0))),
         "ready": any((one.get("conditions") or {}).get("ready") is not False for one in raw.get("endpoints") or ()),
     }
 
 
 def _slice(content: Content) -> Content:
-    """A slice with one endpoint, at an address that is nobody's (RFC 5737)."""
+    """A slice with one endpoint, at an address that is nobody's where none is kept (RFC 5737)."""
+    addresses = content.get("addresses")
+    managed = {} if addresses else {_MANAGED: _SLICED}
     return {
-        "labels": {"kubernetes.io/service-name": content["service"]},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": content["ready"]}}],
+        "labels": {"kubernetes.io/service-name": content["service"], **managed},
+        "addressType": "IPv6" if addresses and ":" in addresses[0] else "IPv4",
+        "endpoints": [{"addresses": addresses or ["192.0.2.1"], "conditions": {"ready": content["ready"]}}],
         "ports": content["ports"],
     }
+
+
+def _place(raw: Mapping[str, Any]) -> Content:
+    """Which of a node's places a volume is, and whose: nothing of what is elsewhere, the same while such come and go.
+
+    Shape: `{"path": text, "claim": "NAMESPACE/NAME"}`. A volume is bound to the claim that its claimRef names, and to
+    no other (kubernetes v1.36.3, pkg/controller/volume/persistentvolume).
+    """
+    spec = raw.get("spec") or {}
+    path = _pick(spec, "hostPath.path") or _pick(spec, "local.path")
+    claim = spec.get("claimRef") or {}
+    return {"path": path, "claim": f"{claim.get('namespace') or ''}/{claim.get('name') or ''}"} if path else {}
+
+
+def _volume(content: Content) -> Content:
+    if not content:
+        return {"spec": {}}
+    namespace, _, name = content["claim"].partition("/")
+    return {"spec": {"hostPath": {"path": content["path"]}, "claimRef": {"namespace": namespace, "name": name}}}
 
 
 def _not_modelled(
@@ -187,6 +216,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(RBAC, "clusterroles", "ClusterRole", False, ("aggregationRule", "rules")),
     Kind(RBAC, "roles", "Role", True, ("rules",)),
     Kind("", "serviceaccounts", "ServiceAccount", True, ("automountServiceAccountToken",)),
+    Kind("", "persistentvolumes", "PersistentVolume", False, (), digest=Digest(_place, _volume)),
     Kind("", "pods", "Pod", True, ("spec", "status.phase", "status.podIPs", "status.hostIP", "status.hostIPs"), "spec"),
     Kind(
         "",

@@ -281,24 +281,28 @@ class Cause(NamedTuple):
 class Edit(NamedTuple):
     """One object to edit. `new` None deletes it; otherwise it is the whole projected content wanted.
 
-    `absent` are the paths, below the projected content, of what the object holds now and must not hold then.
+    `absent` are the paths, below the projected content, of what the object holds now and must not hold then. `patch`
+    is the strategic merge patch that makes it of an object which is not kept whole: a workload.
     """
 
     key: Key
     new: Content | None
     absent: tuple[tuple[str, ...], ...] = ()
+    patch: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
     """The smallest change back, applied in memory and evaluated again: the finding gone and nothing else opened.
 
-    `breaks` says, one sentence each, what else would no longer be possible.
+    `breaks` says, one sentence each, what else would no longer be possible; `stays` who reaches a target of the
+    finding's paths all the same, by another way.
     """
 
     text: str
     edits: tuple[Edit, ...]
     breaks: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ def count(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+def begun(text: str) -> str:
+    """A text as a sentence begins: with a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def listed(words: list[str], limit: int = 3) -> str:
     """`a`, `a and b`, `a, b and c`, `a, b, c and 4 more`."""
     if len(words) > limit:

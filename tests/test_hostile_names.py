@@ -123,6 +123,23 @@ def hostile_objects() -> list[Object]:
     ]  # fmt: skip
 
 
+def climbing_objects() -> list[Object]:
+    """What makes paths there: somebody gets a token of an administrator, who runs, privileged, behind a Service."""
+    where, boss = evil("namespace"), account(evil("namespace"), evil("account"))
+    chief = pod(where, evil("chief"), {evil("label"): evil("value")}, ["10.0.0.3"],
+                serviceAccountName=evil("account"), nodeName=evil("node"))  # fmt: skip
+    chief["spec"]["containers"][0]["securityContext"] = {"privileged": True}
+    chief["metadata"]["ownerReferences"] = [
+        {"apiVersion": "apps/v1", "kind": f"K[{EVIL}]", "name": evil("owning"), "uid": "u", "controller": True},
+    ]
+    tokens = rule("create", "serviceaccounts/token", names=[evil("account")])
+    return [
+        role(evil("tokens"), tokens, namespace=where),
+        binding(evil("climbs"), f"Role/{evil('tokens')}", user(evil("user")), group(evil("team")), namespace=where),
+        role("cluster-admin", rule("*", "*", "*")), binding(evil("admin"), "ClusterRole/cluster-admin", boss), chief,
+    ]  # fmt: skip
+
+
 PLACES = ("owner", "identity", "role", "object", "verb", "resource", "group", "binding", "user", "account", "manager",
           "namespace", "clusterrole", "pod", "policy", "url", "everywhere", "team", "dangling", "missing",
           "created", "guard", "excepted", "answering")  # fmt: skip
@@ -147,10 +164,11 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / f"f{NAME}"
-        for name in ("empty", "drift", "checks"):
+        for name in ("empty", "drift", "paths", "checks"):
             (self.folder / name).mkdir(parents=True)
         self.write("empty/a.yaml", namespace("kube-system"))
         self.write("drift/a.yaml", *hostile_objects())
+        self.write("paths/a.yaml", *hostile_objects(), *climbing_objects())
         broken = {"apiVersion": evil("version"), "kind": evil("kind"), "metadata": {"name": evil("unknown")}}
         self.write(f"drift/b{NAME}.yaml", broken, role(evil("malformed"), namespace=evil("namespace")) | {"rules": 5})
         self.write("checks/acme-evil.yaml", CHECK)
@@ -344,6 +362,47 @@ def test_questions_about_connections_show_it_in_visible_form(world: World, line:
     assert "Traceback" not in said.err
     assert is_seen(said.err)
     assert is_seen(said.out)
+
+
+USER, CHIEF = f"user:{evil('user')}", f"workload:{evil('namespace')}/{evil('owning')}[K[{EVIL}]]"
+QUESTIONS = (
+    ["--all"], ["--source", "outside"], ["--source", USER, "--sink", "cluster-admin"], ["--blast", USER],
+    ["--source", USER, "--sink", "cluster-admin", "--cut"], ["--source", USER, "--sink", f"namespace-admin/{EVIL}"],
+    ["--source", "user:nobody", "--sink", "node"], ["--blast", f"node:{evil('node')}"], ["--blast", EVIL],
+    ["--source", f"serviceaccount:{evil('namespace')}/{EVIL}"], ["--sink", CHIEF],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["table", "json", "dot"])
+@pytest.mark.parametrize("line", QUESTIONS, ids=str)
+def test_questions_about_paths_show_it_in_visible_form(world: World, line: list[str], form: str) -> None:
+    """Proofs, what is lost, the cut, drawings, and names that are nobody's."""
+    said = say("explain", "path", *line, "-o", form, "--from", world.path("paths"))
+
+    assert said.code in (0, 2, 3)
+    assert "Traceback" not in said.err
+    assert is_seen(said.err)
+    assert is_seen(said.out)
+
+
+def test_paths_of_findings_are_shown_in_visible_form(world: World, tmp_path: Path) -> None:
+    """Their steps, owners and fixes, in a scan, a comparison, single findings and every report."""
+    where = ["--db", str(tmp_path / "paths.db"), "--cluster", "c"]
+    say("scan", "--from", world.path("empty"), "--at", "2026-10-01", *where)
+    say("baseline", "approve", *where, *WHO)
+    told = [say("scan", "--from", world.path("paths"), "--at", "2026-10-02", *where),
+            say("diff", world.path("empty"), world.path("paths"))]  # fmt: skip
+    found = json.loads(say("findings", "list", "--members", "-o", "json", *where).out)
+    climbing = [one["id"] for one in found if one["attackPaths"]]
+    told += [say("findings", "show", *climbing, *where), say("findings", "show", "--fix", *climbing, *where)]
+    told += [say("report", "-o", form, *where) for form in ("markdown", "csv", "sarif", "json")]
+
+    assert climbing
+    assert {"cluster-admin", "node"} <= {path["sink"] for one in found for path in one["attackPaths"]}
+    for said in told:
+        assert "Traceback" not in said.err
+        assert is_seen(said.err)
+        assert is_seen(said.out)
 
 
 @pytest.mark.parametrize("name", [name for name, command in leaves() if {"json", "yaml"} <= {*outputs(command)}])

@@ -129,6 +129,8 @@ class Policy:
     exemptions: tuple[Exemption, ...] = ()
     users: bool = False
     """Whether it matters who asks."""
+    always: bool = False
+    """Whether it refuses each request that it is meant for, whatever that holds."""
     local: bool = False
     """Whether what one edits is the namespace, not an object of the cluster."""
     names: bool = True

@@ -54,18 +54,25 @@ METADATA = {"ownerReferences": Every({"apiVersion": TEXT, "kind": TEXT, "name": 
 SELECTOR = {"matchLabels": Texts(), "matchExpressions": Every({"key": TEXT, "operator": TEXT, "values": Every(TEXT)})}
 SLICE = {
     "ports": Every({"name": TEXT, "port": PORT, "protocol": PROTOCOL}),
-    "endpoints": Every({"conditions": {"ready": TRUTH}}),
+    "endpoints": Every({"addresses": Every(TEXT), "conditions": {"ready": TRUTH}}),
 }
+VOLUME = {
+    "hostPath": {"path": TEXT}, "local": {"path": TEXT}, "claimRef": {"namespace": TEXT, "name": TEXT},
+}  # fmt: skip
 STATUS = {"phase": TEXT, "hostIP": TEXT, "hostIPs": ADDRESSES, "podIPs": ADDRESSES}
 
 
 def misshapen(kind: Kind, raw: Mapping[str, Any]) -> str:
-    """What is wrong with a pod, what makes pods, an EndpointSlice, or anybody's owner references; "" when nothing."""
+    """What is wrong with a pod, what makes pods, an EndpointSlice, a volume, or anybody's owner references; "" when
+    nothing.
+    """
     shape: dict[str, Any] = {"metadata": METADATA}
     if kind.name == "pods":
         shape |= {"spec": POD_SPEC, "status": STATUS}
     elif kind.name == "endpointslices.discovery.k8s.io":
         shape |= SLICE
+    elif kind.name == "persistentvolumes":
+        shape |= {"spec": VOLUME}
     elif kind.pod_spec:
         made: Any = {"metadata": LABELS, "spec": POD_SPEC}
         for part in reversed(kind.pod_spec.split(".")[:-1]):

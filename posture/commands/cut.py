@@ -10,12 +10,14 @@ import click
 from posture.graph import Graph
 from posture.graph.cut import Cut, cut
 from posture.graph.sentences import name
-from posture.kinds import manifest
 from posture.model import Fix
-from posture.report._document import reference
-from posture.text import count
+from posture.report._document import fix_record
+from posture.text import count, listed
 
 from . import fixes, printer
+
+_SHOWN = 3
+"""So much is told of what stops with a fix that is not the best."""
 
 
 def say(asked: Graph, source: str, sink: str, doubts: Sequence[str], output: str) -> None:
@@ -30,8 +32,9 @@ def say(asked: Graph, source: str, sink: str, doubts: Sequence[str], output: str
     best, *others = found.fixes or (None,)
     _comment(_lines(found, best, source, doubts))
     if best is not None:
-        fixes.emit(("delete", edit) for edit in best.edits)
-    _comment(f"or: {fix.text}" for fix in others if fix is not None)
+        fixes.emit(("delete" if edit.new is None else "patch", edit) for edit in best.edits)
+    for fix in others:
+        _comment(_other(fix))
 
 
 def _comment(texts: Iterable[str]) -> None:
@@ -40,24 +43,23 @@ def _comment(texts: Iterable[str]) -> None:
             click.echo(line)
 
 
+def _other(fix: Fix) -> Iterator[str]:
+    """What else would do, and how much stops with it."""
+    yield f"or: {fix.text}"
+    yield from (f"  {text}" for text in fix.breaks[:_SHOWN])
+    if len(fix.breaks) > _SHOWN:
+        yield f"  and {len(fix.breaks) - _SHOWN} more"
+
+
 def record(found: Cut, source: str, doubts: Sequence[str] = ()) -> dict[str, Any]:
     """A cut for programs: whether there is a path (null: there may be one), the fixes of which each closes all, and how
     few objects may do.
     """
     return {
         "source": source, "sink": found.sink, "open": bool(found.open) or (None if doubts else False),
-        "fixes": [_fix(fix) for fix in found.fixes], "atLeast": found.bound, "exact": found.exact,
+        "fixes": [fix_record(fix) for fix in found.fixes], "atLeast": found.bound, "exact": found.exact,
         "complete": not found.spent, "reason": found.reason, "doubts": list(doubts),
     }  # fmt: skip
-
-
-def _fix(fix: Fix) -> dict[str, Any]:
-    edits = [
-        {"object": reference(edit.key), "delete": edit.new is None,
-         "manifest": None if edit.new is None else manifest(edit.key, edit.new, edit.absent)}
-        for edit in fix.edits
-    ]  # fmt: skip
-    return {"text": fix.text, "edits": edits, "breaks": list(fix.breaks)}
 
 
 def _lines(found: Cut, best: Fix | None, source: str, doubts: Sequence[str]) -> Iterator[str]:
@@ -69,16 +71,18 @@ def _lines(found: Cut, best: Fix | None, source: str, doubts: Sequence[str]) -> 
     if best is None:
         yield f"no cut was found, {way}: {found.reason}"
         return
-    yield f"{way} is cut by {count(len(best.edits), 'object')} (checked){_bound(found)}"
+    yield f"{way} is cut by {count(len(best.edits), 'object')} (checked){_bound(found, best)}"
     yield best.text
     yield "what stops with it:" if best.breaks else "nothing stops with it"
     yield from (f"  {text}" for text in best.breaks)
 
 
-def _bound(found: Cut) -> str:
+def _bound(found: Cut, best: Fix) -> str:
     if not found.exact:
         return f": it takes {count(found.bound, 'object')} or more"
-    spent = "not all sets as small were tried" if found.spent else ""
-    fewer = "no fewer were found" if found.bound > 1 else ""
-    said = ", and ".join(filter(None, (fewer, spent)))
-    return f": {said}" if said else ""
+    said = ["no fewer were found"] if found.bound > 1 else []
+    if len(best.edits) > found.bound:
+        said = [f"{count(found.bound, 'object')} would do, as a last resort"]
+    if found.spent:
+        said.append("not all sets as small were tried")
+    return f": {listed(said)}" if said else ""

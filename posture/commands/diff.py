@@ -13,6 +13,7 @@ import click
 
 from posture import graph, network, pipeline, sources
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, UsageError
+from posture.graph.sentences import reaching
 from posture.model import CLUSTER_SCOPE, INCOMPLETE, SEVERITIES, Gap, Severity, Unknown
 from posture.network.connectivity import Connectivity
 from posture.network.difference import everywhere
@@ -159,10 +160,7 @@ def _so(one: Difference) -> str:
     """The gravest path that a difference makes possible, or closes."""
     if not one.paths or one.change.domain == graph.NAME:
         return ""
-    path = one.paths[0]
-    others = f" and {count(path.others, 'other source')}" if path.others else ""
-    can = "can" if one.change.direction == "loosened" else "can no longer"
-    return f"; so {path.source}{others} {can} reach {path.target}"
+    return f"; so {reaching(one.paths[0], 'can' if one.change.direction == 'loosened' else 'can no longer')}"
 
 
 def _show(found: Diff, gaps: list[tuple[str, Any]], *, notes: bool) -> None:

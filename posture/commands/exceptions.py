@@ -15,9 +15,9 @@ from posture.admission.gaps import deciding
 from posture.admission.register import FACTS, Entry, State
 from posture.admission.sentences import phrase
 from posture.admission.workloads import WORKLOADS
-from posture.drift.causes import absent
+from posture.drift.causes import edit_of
 from posture.errors import CANNOT_JUDGE, OK, UsageError
-from posture.model import CLUSTER_SCOPE, INCOMPLETE, Edit, Snapshot
+from posture.model import CLUSTER_SCOPE, INCOMPLETE, Snapshot
 from posture.report import _exceptions
 from posture.text import ago, count, gap_place, listed, parse_time, visible
 
@@ -218,4 +218,4 @@ def _fix(entry: Entry, result: admission.Admission) -> None:
     for _, workload in _bounded("", entry.serves):
         click.echo(f"# {visible(workload)} would be refused when its pods are made again")
     what = f"Take it away: it {exemption.what}"
-    fixes.emit((what, Edit(one.key, one.new, absent(one))) for one in found)
+    fixes.emit((what, edit_of(one)) for one in found)

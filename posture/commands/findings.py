@@ -12,11 +12,12 @@ import click
 from posture import actions, graph, pipeline, sources
 from posture.drift.agreed import Yardstick
 from posture.errors import OK, UsageError
+from posture.graph.attribution import PATH, severity
 from posture.graph.sentences import name as name_of
 from posture.graph.sentences import with_others
 from posture.groups import grouped
 from posture.inputs import Inputs
-from posture.model import SEVERITIES, Finding
+from posture.model import SEVERITIES, AttackPath, Finding
 from posture.report import _document
 from posture.scan import agreed_of
 from posture.store import Store, baselines, snapshots
@@ -203,6 +204,8 @@ def show(
 
 
 SHOWN_REASONS, SHOWN_GAINED, SHOWN_PATHS = 6, 12, 4
+STEP = " "
+"""In the place of a row's name: a step of the row above."""
 
 
 def _lines(record: dict[str, Any], now: str) -> list[str]:
@@ -210,7 +213,8 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
     lines[0] = printer.severity(record["severity"], 4) + lines[0][4:]
 
     def row(name: str, text: str) -> None:
-        lines.extend(printer.wrapped(f"  {name:<10}{text}", " " * 12))
+        indent = " " * (14 if name == STEP else 12)
+        lines.extend(printer.wrapped(f"  {name.strip():<10}{text}", indent))
 
     row("id", f"{record['id']}   group {record['group']}")
     row("status", record["status"] + (f", {record['mark']}" if record["mark"] else "") + _decided(record["decision"]))
@@ -224,10 +228,7 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
         name = "/".join(part for part in (key.get("namespace"), key["name"]) if part)
         by = f" by {cause['actor']} (claimed)" if cause["claimed"] else f" {cause['actor']}".rstrip()
         row("cause", f"{key.get('kind') or key['resource']} {name} {cause['what']}{by} {cause['time']}".rstrip())
-    by_check: dict[str, dict[str, Any]] = {}
-    for reason in record["reasons"]:  # the gravest first; of several paths to one target the rows below tell
-        by_check.setdefault(reason["check"], reason)
-    reasons = [*by_check.values()]
+    reasons = [one for one in record["reasons"] if not (record["attackPaths"] and one["check"].startswith(PATH))]
     for number, reason in enumerate(reasons[:SHOWN_REASONS]):
         row("check", f"{reason['check']} ({reason['severity']}): {reason['title']}")
         if number == 0 and "why" in reason:
@@ -247,6 +248,8 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
         row("fix", f"{record['fix']['text']}   (checked; --fix prints it)")
         for text in record["fix"]["breaks"]:
             row("", f"also: {text}")
+        for text in record["fix"]["stays"]:
+            row("", f"but: {text}")
     else:
         row("fix", f"none found: {record['noFix']}")
     return lines
@@ -258,11 +261,14 @@ def _paths(paths: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     for path in paths:
         by_sink.setdefault(path["sink"], []).append(path)
     for sink, mine in [*by_sink.items()][:SHOWN_PATHS]:
-        others = len(mine) - 1 + sum(path["others"] for path in mine)
-        yield "path", f"{with_others(mine[0]['source'], others)} → {name_of(sink)}"
+        others = {path["source"]: path["others"] for path in mine}  # a source may have several paths
+        first = AttackPath(mine[0]["source"], sink, (), len(others) - 1 + sum(others.values()))
+        yield "path", f"{with_others(first.source, first.others)} → {name_of(sink)} ({severity(first)})"
         for number, step in enumerate(mine[0]["steps"] if sink == paths[0]["sink"] else (), 1):
             whose = f"   [{step['owner']}, {step['finding'][:8]}]" if step["finding"] else ""
-            yield "", f"{number} {step['text']}{whose}"
+            yield STEP, f"{number} {step['text']}{whose}"
+        if not mine[0]["steps"]:
+            yield "", "its steps were not looked for, as there are many new paths: posture explain path shows them"
     if len(by_sink) > SHOWN_PATHS:
         yield "", f"and paths to {count(len(by_sink) - SHOWN_PATHS, 'more target')}, see -o json"
 

@@ -1,7 +1,10 @@
-"""Edits as YAML that kubectl takes; what is to be deleted as commands in comments. posture never applies them."""
+"""Edits as YAML that kubectl takes; what is to be deleted or patched as commands in comments. posture never applies
+them.
+"""
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable
 
@@ -20,11 +23,24 @@ def emit(edits: Iterable[tuple[str, Edit]]) -> None:
     for text, edit in edits:
         first.setdefault(edit.key, (text, edit))
     for text, edit in first.values():
-        if edit.new is None:
-            click.echo(f"# {visible(text)}: kubectl delete {' '.join(_named(edit.key))}")
-    documents = [manifest(one.key, one.new, one.absent) for _, one in first.values() if one.new is not None]
+        command = _command(edit)
+        if command:
+            click.echo(f"# {visible(text)}: {command}")
+    documents = [manifest(one.key, one.new, one.absent) for _, one in first.values()
+                 if one.new is not None and one.patch is None]  # fmt: skip
     if documents:
         printer.yaml_documents(documents)
+
+
+def _command(edit: Edit) -> str:
+    """The command for what `kubectl apply` cannot do, or not without the whole object; "" for the rest."""
+    named = " ".join(_named(edit.key))
+    if edit.new is None:
+        return f"kubectl delete {named}"
+    if edit.patch is None:
+        return ""
+    patch = json.dumps(edit.patch, separators=(",", ":"))  # what is not ASCII is escaped
+    return f"kubectl patch --type strategic --patch {shlex.quote(patch)} {named}"
 
 
 def _named(key: Key) -> list[str]:

@@ -49,9 +49,11 @@ def path(
     namespace-admin/NAMESPACE, engine/NAME or cloud/NAME. Without --sink every target is looked for, without --source
     everybody is. What may or may not be so, because nobody can say, is no step of a path.
     """
+    if cutting and not (source and sink):
+        raise UsageError("--cut needs --source and --sink", f"{EXAMPLE} --cut")
+    if cutting and output == "dot":
+        raise UsageError("--cut is no picture: -o table or json", f"{EXAMPLE} --cut")
     _check(source or sink, everything=everything, blast=blast, batch=batch, output=output)
-    if cutting and (not (source and sink) or output == "dot"):
-        raise UsageError("--cut needs --source and --sink, and -o table or json", f"{EXAMPLE} --cut")
     if batch:
         bulk.answered(batch, lambda: _answering(_graph(ask, checks)))
         return OK
@@ -63,12 +65,12 @@ def path(
     if blast:
         _say_blast(questions.blast(asked, blast), doubts, Words(asked), output)
     else:
-        found = questions.of_source(asked, source) if source else questions.everybody(asked, sink)
+        found = questions.of_source(asked, source) if source else questions.of_everybody(asked, sink)
         what = f"from {_end(source)} to any target" if source else f"to {_end(sink)}" if sink else "to any target"
         _say_all(found, doubts, what, Words(asked), output)
     for why in doubts:
         _flowed(f"{why}; there may be more", err=True)
-    return CANNOT_JUDGE if questions.doubt(asked.snapshot) else OK
+    return CANNOT_JUDGE if questions.incomplete(asked.snapshot) else OK
 
 
 def _check(asked: str, *, everything: bool, blast: str, batch: str | None, output: str) -> None:

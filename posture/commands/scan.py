@@ -16,7 +16,7 @@ from posture import reading, resources, sources
 from posture import scan as scanning
 from posture.collect import Source
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError, complain
-from posture.graph.sentences import name, with_others
+from posture.graph.sentences import reaching
 from posture.groups import Group, grouped
 from posture.inputs import Inputs
 from posture.kinds import called
@@ -232,10 +232,9 @@ def _path(paths: Sequence[AttackPath]) -> Iterator[str]:
     """The gravest path that a finding made possible, and who has a part in it."""
     for path in paths[:1]:
         owners = dict.fromkeys(step.owner for step in path.steps if step.owner)
-        if owners:  # otherwise the headline says it
-            hold = "each hold a step" if len(owners) > 1 else "holds a step"
-            source = with_others(path.source, path.others)
-            yield visible(f"so {source} can reach {name(path.target)}: {listed([*owners])} {hold}", 300)
+        if owners or not path.steps:  # otherwise the headline says it
+            hold = f": {listed([*owners])} each hold a step" if len(owners) > 1 else ""
+            yield visible(f"so {reaching(path)}{hold}", 300)
 
 
 def _by(causes: Sequence[Cause]) -> str:

@@ -15,6 +15,7 @@ import orjson
 from posture.domain import Where
 from posture.kinds import BY_NAME
 from posture.model import Cause, Change, Changed, Edit, Entry, Fix, Key, Manager, Snapshot, canonical
+from posture.patch import UnwritableError, patch_of
 from posture.text import listed
 
 from .agreed import Place, Yardstick
@@ -74,6 +75,16 @@ class Trial:
         found.sort()
         more = len(found) - _SHOWN
         return tuple(found) if more <= 0 else (*found[:_SHOWN], f"and {more} more")
+
+
+def edit_of(change: Changed) -> Edit:
+    """The edit that makes a change; of a workload the fields that differ. Raises UnwritableError where nobody can write
+    it down.
+    """
+    kind = BY_NAME.get(change.key.resource)
+    if kind is None or not kind.pod_spec or change.new is None:
+        return Edit(change.key, change.new, absent(change))
+    return Edit(change.key, change.new, (), patch_of(change))
 
 
 def absent(change: Changed) -> tuple[tuple[str, ...], ...]:
@@ -202,7 +213,11 @@ class Investigation:
             if trial.opens:
                 reason = f"{text}: it would open something else"
                 continue
-            fix = Fix(text, tuple(Edit(one.key, one.new, absent(one)) for one in trial.changed), trial.breaks)
+            try:
+                fix = Fix(text, tuple(map(edit_of, trial.changed)), trial.breaks)
+            except UnwritableError as error:
+                reason = f"{text}: {error}"
+                continue
             if not fix.breaks:
                 return fix, ""
             spare = spare or fix

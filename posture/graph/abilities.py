@@ -11,7 +11,7 @@ from posture.rbac.evaluate import Access, Scopes, grant_of, scopes, usable
 from posture.rbac.match import Permission, Sets, Tree, part, solve
 from posture.rbac.rules import RuleSet
 
-from .catalogue import Escalation
+from .catalogue import THERE, Escalation
 from .nodes import Fact
 
 RBAC = "rbac"
@@ -92,7 +92,16 @@ class Conditions:
         place = number, sets
         if place not in self._ways:
             found = dict.fromkeys(
-                (tuple(dict.fromkeys(used)), tuple(sorted(names.items())))
+                (
+                    tuple(dict.fromkeys(used)),
+                    tuple(
+                        sorted(
+                            (name, values)
+                            for name, values in names.items()
+                            if values is not None or not name.startswith(THERE)
+                        )
+                    ),
+                )
                 for used, names in solve(self._all[number].tree, sets, {})
             )
             self._ways[place] = [*found]
@@ -116,7 +125,7 @@ class Conditions:
         mine = {one.fact for one in own}
         shape = tuple((one.held, one.inside, one.fact in mine) for one in grants)
         if shape not in self._shapes:
-            self._shapes[shape] = tuple(self._met_by(shape))
+            self._shapes[shape] = tuple(dict.fromkeys(self._met_by(shape)))
         facts: dict[tuple[tuple[int, ...], ...], tuple[frozenset[Fact], ...]] = {}
         for number, names, needs in self._shapes[shape]:
             condition = self._all[number]

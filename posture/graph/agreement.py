@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from posture.model import CLUSTER_SCOPE
+from posture.model import CLUSTER_SCOPE, Through
 from posture.rbac import subjects
 
 from . import crossing, structure
@@ -17,7 +18,11 @@ from .places import ALL, place_of
 type Peers = Mapping[str, tuple[str, ...]]
 """{a namespace that is new in live: the namespaces of the baseline that it is judged by}"""
 type Need = frozenset[Fact]
-_NONE: frozenset[Edge] = frozenset()
+type Fresh = Mapping[Edge, frozenset[Need]]
+"""Edges that were not agreed to, each with what it lacks."""
+_NONE: Fresh = {}
+LACK = "lack:"
+"""Nodes of what is lacking, which nobody holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,18 +42,19 @@ class Agreement:
     others: dict[str, tuple[Edge, ...]] = field(default_factory=dict)
     """The edges that no baseline has, of the nodes that were asked for and may have some."""
 
-    def fresh(self, node: str) -> frozenset[Edge]:
+    def fresh(self, node: str) -> Fresh:
         """The edges of a node that were not agreed to."""
         if not self._may_differ(node):
             return _NONE
         if node not in self.others:
             self.others[node] = self._others(node)
         if node not in self._fresh:
-            self._fresh[node] = frozenset(edge for edge in self.others[node] if any(self._lacking(edge)))
+            found = ((edge, frozenset(self._lacking(edge))) for edge in self.others[node])
+            self._fresh[node] = {edge: lacks for edge, lacks in found if lacks}
         return self._fresh[node]
 
     @cached_property
-    def _fresh(self) -> dict[str, frozenset[Edge]]:
+    def _fresh(self) -> dict[str, Fresh]:
         return {}
 
     def _may_differ(self, node: str) -> bool:
@@ -68,9 +74,9 @@ class Agreement:
         return tuple(edge for edge in mine if edge.step not in steps)
 
     def kept(self, node: str) -> tuple[Edge, ...]:
-        """The edges of a node that were."""
+        """The edges of a node; one that was not agreed to takes what it lacks beside, which nobody holds."""
         mine, fresh = self.live.edges(node), self.fresh(node)
-        return tuple(edge for edge in mine if edge not in fresh) if fresh else mine
+        return tuple(_beside(edge, fresh[edge]) if edge in fresh else edge for edge in mine) if fresh else mine
 
     def lacking(self, edge: Edge) -> tuple[Need, ...]:
         """The needs of an edge that no baseline has which nothing that was agreed to gives."""
@@ -82,6 +88,8 @@ class Agreement:
             for fact in structure.facts(edge, self.live):
                 if not self._agreed(fact, edge):
                     yield frozenset({fact})
+            yield from (frozenset({fact}) for fact in structure.opened(edge, self.live, self.baselines)
+                        if self.gained(fact))  # fmt: skip
 
     def _agreed(self, fact: Fact, edge: Edge) -> bool:
         if fact.domain != STRUCTURE:
@@ -172,6 +180,21 @@ class Agreement:
     @cached_property
     def _known_ways(self) -> dict[tuple[Graph, str], frozenset[tuple[str, str]]]:
         return {}
+
+
+def lack(need: Need) -> str:
+    """The node of what is lacking."""
+    return f"{LACK}{json.dumps(sorted(need))}"
+
+
+def need_of(node: str) -> Need:
+    """What is lacking, of its node."""
+    facts = json.loads(node.removeprefix(LACK))
+    return frozenset(Fact(domain, subject, scope, Through(*through)) for domain, subject, scope, through in facts)
+
+
+def _beside(edge: Edge, lacks: Iterable[Need]) -> Edge:
+    return edge._replace(tail=(*edge.tail, *sorted(map(lack, lacks))))
 
 
 def _way(edge: Edge, namespace: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from posture.model import SEVERITIES, AttackPath, Change, Key, Reason, Severity, Step, Through
 from posture.network.allowed import NON_ISOLATED
+from posture.text import begun
 
 from . import crossing
 from .compare import EASY, NewPath
@@ -22,12 +23,15 @@ from .nodes import (
     Edge,
     Fact,
 )
-from .sentences import name, steps
+from .origin import Origins, through_of
+from .sentences import reaching, steps
 from .structure import ESCALATION
 
 type Place = tuple[str, str, str, Through]
 """(domain, subject, scope, through): what identifies a change"""
 _NOWHERE = Through("", "", "")
+PATH = "path-"
+"""How the checks begin that stand for paths: behind it is what they lead to."""
 
 
 class Gained:
@@ -64,12 +68,14 @@ class Gained:
 
 class Own(NamedTuple):
     """Paths that no change of a domain made, but what exists, how it runs, what leads to it, or the server's version.
-    `key` is the object that this is about: of what a version opens, the role by which somebody uses it.
+    `key` is the object that this is about: of what a version opens, the role by which somebody uses it. `differs`: it
+    is that object's change that made them.
     """
 
     fact: Fact
     key: Key | None
     paths: tuple[AttackPath, ...]
+    differs: bool
 
 
 class Attribution(NamedTuple):
@@ -83,7 +89,9 @@ type Signed = Callable[[Place], tuple[str, str]]
 """The finding of a change, and its owner."""
 
 
-def attributed(new: Iterable[NewPath], gained: Gained, titles: Mapping[str, str], signed: Signed) -> Attribution:
+def attributed(
+    new: Iterable[NewPath], gained: Gained, origins: Origins, titles: Mapping[str, str], signed: Signed
+) -> Attribution:
     """Each new path with every change that it needs; `titles` are those of escalations."""
     by: dict[Place, list[AttackPath]] = {}
     own: dict[Fact, list[AttackPath]] = {}
@@ -96,12 +104,19 @@ def attributed(new: Iterable[NewPath], gained: Gained, titles: Mapping[str, str]
         for place in places:
             by.setdefault(place, []).append(written)
         if not places:
-            fact = _first(one)
+            fact, key = _first(one, origins)
             own.setdefault(fact, []).append(written)
-            keys.setdefault(fact, _object(one, fact))
+            keys.setdefault(fact, key)
     found = {place: tuple(sorted(paths, key=gravity)) for place, paths in by.items()}
-    mine = (Own(fact, keys[fact], tuple(sorted(own[fact], key=gravity))) for fact in sorted(own))
+    mine = (
+        Own(fact, keys[fact], tuple(sorted(own[fact], key=gravity)), _differs(keys[fact], origins))
+        for fact in sorted(own)
+    )
     return Attribution(found, tuple(mine))
+
+
+def _differs(key: Key | None, origins: Origins) -> bool:
+    return key is not None and origins.differs(key)
 
 
 def _made(edge: Edge, gained: Gained) -> Iterable[Place]:
@@ -112,18 +127,19 @@ def _made(edge: Edge, gained: Gained) -> Iterable[Place]:
                 yield from gained.of(fact)
 
 
-def _first(new: NewPath) -> Fact:
-    """What one would edit of a path that no change made."""
+def _first(new: NewPath, origins: Origins) -> tuple[Fact, Key | None]:
+    """What one would edit of a path that no change made, and its object: the one of which the change made it; of what
+    a version opens, the first role on the way by which it is used.
+    """
     facts = [fact for need in new.lacking for fact in sorted(need)]
-    return next((fact for fact in facts if fact.domain == STRUCTURE), facts[0])
-
-
-def _object(new: NewPath, fact: Fact) -> Key | None:
-    """The object that a fact is about; of what a version opens, the first role on the way by which it is used."""
-    if fact.through.kind != ESCALATION:
-        return crossing.key_of_fact(fact)
-    facts = (one for edge in (*new.fresh, *new.path.edges) for need in edge.needs for one in sorted(need))
-    return next(filter(None, map(crossing.key_of_fact, facts)), None)
+    fact = next((fact for fact in facts if fact.domain == STRUCTURE), facts[0])
+    if fact.through.kind == ESCALATION:
+        used = (one for edge in (*new.fresh, *new.path.edges) for need in edge.needs for one in sorted(need))
+        return fact, next(filter(None, map(crossing.key_of_fact, used)), None)
+    key = origins.of(fact, new.fresh)
+    if key is None or key == crossing.key_of_fact(fact):
+        return fact, key
+    return fact._replace(through=through_of(key)), key
 
 
 def _steps(new: NewPath, gained: Gained, titles: Mapping[str, str], signed: Signed) -> Iterable[Step]:
@@ -153,8 +169,7 @@ def severity(path: AttackPath) -> Severity:
 def reason(path: AttackPath) -> Reason:
     """A path as why a change matters."""
     kind = next((k for k in (SECRETS, NAMESPACE_ADMIN, ENGINE, CLOUD) if path.target.startswith(k)), path.target)
-    more = f", and {path.others:,} more" if path.others else ""
-    return Reason(f"path-{kind.strip('/')}", severity(path), f"{name(path.source)}{more} can reach {name(path.target)}")
+    return Reason(f"{PATH}{kind.strip('/')}", severity(path), begun(reaching(path)))
 
 
 __all__ = ["Attribution", "Gained", "Own", "attributed", "gravity", "reason", "severity"]

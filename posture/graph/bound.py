@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable
 
 from posture.kinds import RBAC
 from posture.model import CLUSTER_SCOPE, Key
-from posture.rbac.aggregate import contributors
-from posture.rbac.evaluate import key_of
 
 from .doors import account_of
 from .evaluate import ONE_OF, Graph
-from .nodes import ACCOUNT, GROUP, ROLE, USER, Edge, Fact, role_of
+from .nodes import ACCOUNT, GROUP, USER, Edge, Fact
 from .paths import Edges, Path
-from .ways import objects
+from .ways import needs, objects
 
 
 def disjoint(graph: Graph, path_of: Callable[[Edges], Path | None]) -> int | None:
@@ -53,23 +51,18 @@ class _Hanging:
     def free(self, edge: Edge, used: frozenset[Key]) -> bool:
         """Whether an edge holds by objects that are not used yet."""
         return not used & self._itself(edge) and all(
-            any(not used & self._of(fact) for fact in need) for need in edge.needs
+            any(not used & self._of(fact) for fact in need) for need in needs(self._graph, edge)
         )
 
     def chosen(self, edge: Edge, used: frozenset[Key]) -> Iterable[Key]:
         """The objects of one fact for each need, of those that hang on the fewest."""
         yield from self._itself(edge)
-        for need in edge.needs:
+        for need in needs(self._graph, edge):
             free = (self._of(fact) for fact in sorted(need) if not used & self._of(fact))
             yield from min(free, key=len)
 
     def _itself(self, edge: Edge) -> frozenset[Key]:
-        """What an edge hangs on without a need: the rules of a role that is granted on the way, and the grants because
-        of which somebody is one of all.
-        """
-        if edge.tail[0].startswith(ROLE):
-            role = key_of(role_of(edge.tail[0])[0])
-            return frozenset({role, *contributors(self._graph.snapshot, role)})
+        """What an edge hangs on without a need: the grants because of which somebody is one of all."""
         if edge.rule == ONE_OF and edge.head.startswith((USER, GROUP, ACCOUNT)):
             live = self._graph.results["rbac"]
             if self._graph.snapshot.entry(account_of(edge.head)) is not None:

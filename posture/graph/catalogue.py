@@ -10,11 +10,17 @@ from typing import Any
 from posture.model import Version
 from posture.rbac.match import Tree, compiled
 
+from .crossing import WORKLOAD_KINDS
+
 ADMITS, UNLABELLED, IN_NEW = "admits", "admitsUnlabelled", "admitsInNewNamespace"
+PODS = "admitsPods"
+IN_COMING = "newNamespace"
 ADMITTING = frozenset({ADMITS, UNLABELLED, IN_NEW})
 """The predicates that admission decides."""
-METADATA = "reachesMetadata"
-LOCAL = frozenset({ADMITS, UNLABELLED, METADATA})
+METADATA, REFERS, STDIN, EXCEPTIONS = "reachesMetadata", "refers", "stdin", "exceptions"
+THERE = "$there:"
+"""How a variable begins that stands for the name of an object of a kind, which has to be there."""
+LOCAL = frozenset({ADMITS, UNLABELLED, METADATA, STDIN, EXCEPTIONS})
 """The predicates that each namespace decides for itself."""
 
 
@@ -54,13 +60,30 @@ class Escalation:
     @cached_property
     def trees(self) -> tuple[Tree, ...]:
         """The permissions of each request, compiled."""
-        return tuple(compiled(request) for request in self.requests)
+        return tuple(compiled(_of_those_there(request)) for request in self.requests)
 
     def applies(self, version: Version | None) -> bool:
         """Whether it holds for a server of this version; None is the newest."""
         if version is None:
             return self.until is None
         return (self.since is None or version >= self.since) and (self.until is None or version <= self.until)
+
+
+def _of_those_there(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tree of permissions in which those for objects that have to be there, limited to names or not, keep the names:
+    of pods and what makes them a snapshot says which there are, and a request for another one is answered with 404.
+    """
+    for word in ("all", "any"):
+        if word in tree:
+            return {**tree, word: [_of_those_there(one) for one in tree[word]]}
+    kinds = [
+        (resource, base if not api_group else f"{base}.{api_group}")
+        for api_group in tree["apiGroups"] for resource in tree["resources"] for base in [resource.partition("/")[0]]
+    ]  # fmt: skip
+    if tree.get("names") != "some" or "create" in tree["verbs"] or not {kind for _, kind in kinds} <= {*WORKLOAD_KINDS}:
+        return tree
+    kept = {field: value for field, value in tree.items() if field != "names"}
+    return {"any": [{**kept, "resources": [one], "resourceNames": [f"{THERE}{kind}"]} for one, kind in kinds]}
 
 
 def escalation_of(given: Mapping[str, Any]) -> Escalation:

@@ -23,7 +23,8 @@ EASY = {OUTSIDE: 0, ANONYMOUS: 1, NOBODY: 2, ANYBODY: 3}
 
 class NewPath(NamedTuple):
     """A path that was not there; `fresh` are its edges that were not agreed to, `lacking` what of their needs was not,
-    `others` the sources that reach the target by the same edges.
+    `others` the sources that reach the target by the same edges. Of a path of which no proof was looked for there are
+    no edges, but what it lacks.
     """
 
     path: Path
@@ -68,7 +69,7 @@ def compare(
     for name in sorted((name for name in found.sources if _may_gain(found, name)), key=order):
         known = (side.numbers(name) for side in (found.kept, *found.before))
         classes.setdefault((found.now.told(name), *known), []).append(name)
-    alone = Alone(found.agreed, found.leads)
+    alone = Alone(found.agreed, found.kept)
     return [path for names in classes.values() for path in _new(found, names, alone)]
 
 
@@ -85,15 +86,15 @@ def _new(found: Study, names: Sequence[str], alone: Alone) -> Iterator[NewPath]:
     if CLUSTER_ADMIN in before:
         return
     told = [*found.paths(first, [one for one in found.now.targets(first) if one not in before])]
-    for path in (*told, *alone.paths(first, told)):
-        if path.target not in before:
-            yield _told(found.agreed, path, others)
+    for path in told:
+        lacking = dict.fromkeys(need for edge in _fresh(found.agreed, path) for need in found.agreed.lacking(edge))
+        yield NewPath(path, _fresh(found.agreed, path), tuple(lacking), tuple(others))
+    for path, lacks in alone.paths(first, told, before):
+        yield NewPath(path, _fresh(found.agreed, path), lacks, tuple(others))
 
 
-def _told(agreed: Agreement, path: Path, others: Sequence[str]) -> NewPath:
-    fresh = tuple(edge for edge in path.edges if edge in agreed.fresh(edge.tail[0]))
-    lacking = dict.fromkeys(need for edge in fresh for need in agreed.lacking(edge))
-    return NewPath(path, fresh, tuple(lacking), tuple(others))
+def _fresh(agreed: Agreement, path: Path) -> tuple[Edge, ...]:
+    return tuple(edge for edge in path.edges if edge in agreed.fresh(edge.tail[0]))
 
 
 __all__ = ["ANONYMOUS", "ANYBODY", "EASY", "NOBODY", "Agreement", "NewPath", "compare", "everybody", "order", "sources"]

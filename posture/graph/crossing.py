@@ -3,7 +3,12 @@
 Sources: a token is mounted unless the pod, or else its ServiceAccount, says no (kubernetes v1.36.3,
 plugin/pkg/admission/serviceaccount/admission.go, shouldAutomount); what has a node's root has its pods and their tokens
 (pkg/kubelet/volumemanager); a DaemonSet runs on every node that its template allows (pkg/controller/daemon); instance
-metadata at 169.254.169.254 is the clouds' convention.
+metadata at 169.254.169.254 is the clouds' convention. A cloud's identity needs no token for the API server: on EKS a
+webhook mounts one of its own into each pod of an annotated ServiceAccount (aws/amazon-eks-pod-identity-webhook,
+pkg/handler/handler.go, MutatePod), on AKS into those that are labelled azure.workload.identity/use (Azure Workload
+Identity, Service Account Labels and Annotations), on GKE the node's metadata server gives it to pods that have a
+network of their own, which need a way to it (Workload Identity Federation for GKE: 169.254.169.254 on port 80 with
+Dataplane V2, else 169.254.169.252 on port 988).
 """
 
 from __future__ import annotations
@@ -19,27 +24,34 @@ from posture.network.compare import representatives
 from posture.network.connectivity import Connectivity, Space
 from posture.network.effect import ends
 from posture.network.endpoints import ENDED, NAMESPACE, PODS, WORKLOADS, Endpoint, key_of, template_of, workload_of
-from posture.network.exposure import GATEWAYS, INGRESSES, ROUTES, SERVICES, Entry, entries
+from posture.network.exposure import GATEWAYS, INGRESSES, ROUTES, SERVICES, SLICES, Entry, entries
 from posture.network.policies import Direction
 from posture.network.ports import span
 from posture.network.regions import Term
+from posture.rbac import cloud
 from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS
 
-from .escapes import escape
-from .nodes import EVERY_NODE, MACHINE, NODE, NODE_IDENTITY, OUTSIDE, STRUCTURE, Edge, Fact
+from .escapes import escape, with_claims
+from .nodes import CLOUD, EVERY_NODE, MACHINE, NODE, NODE_IDENTITY, OUTSIDE, STRUCTURE, Edge, Fact
 
-DOORS = (SERVICES, INGRESSES, GATEWAYS, *ROUTES)
+DOORS = (SERVICES, SLICES, INGRESSES, GATEWAYS, *ROUTES)
 """The kinds that lead in from outside."""
+DOOR_KINDS = frozenset(BY_NAME[resource].kind for resource in DOORS)
+VOLUMES = "persistentvolumes"
 WORKLOAD_KINDS = (PODS, *WORKLOADS)
 """The kinds that say how something runs."""
 RUNS_AS, ON_NODE, ESCAPES, RUNS_THERE = "runs-as", "runs-on", "privileged-workload", "pods-of-node"
-EXPOSED, METADATA = "exposed-to-outside", "cloud-metadata"
+EXPOSED, METADATA, ASSUMES = "exposed-to-outside", "cloud-metadata", "assumes-cloud-identity"
 METADATA_ADDRESS = addresses.union([addresses.network("169.254.169.254/32")])
+_GKE_ADDRESS = addresses.union([addresses.network("169.254.169.252/32")])
 _PRIVATE = ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
             "192.168.0.0/16", "224.0.0.0/3", "::/3", "fc00::/7", "fe80::/10", "ff00::/8")  # fmt: skip
 PUBLIC = addresses.minus(addresses.EVERYWHERE, addresses.union(map(addresses.network, _PRIVATE)))
 """The addresses of the outside: those that are nobody's own (RFC 1918, 4193, 6598, 6890)."""
-_HTTP = span("TCP", 80, 80)
+_AT = ((METADATA_ADDRESS, span("TCP", 80, 80)),)
+"""Where instance metadata is: at which addresses, on which ports."""
+_AT_GKE = (*_AT, (_GKE_ADDRESS, span("TCP", 988, 988)))
+_LABEL_OF_AZURE = "azure.workload.identity/use"
 EVERYWHERE = "*"
 """In place of nodes: on every one."""
 
@@ -47,47 +59,83 @@ EVERYWHERE = "*"
 class Runs(NamedTuple):
     """How a workload runs: as which ServiceAccounts (names, of those whose token its pods have), on which nodes (of
     those that its pods name; EVERYWHERE if none does and it is meant for all), and by what it has a node's root ("" if
-    it has not).
+    it has not). `unmounted` are ServiceAccounts as which it runs without their token, and `clouds` those of these whose
+    identities in a cloud it has all the same: (name, identity).
     """
 
     accounts: frozenset[str]
     nodes: frozenset[str]
     escape: str
     through: Through
+    unmounted: frozenset[str] = frozenset()
+    clouds: frozenset[tuple[str, str]] = frozenset()
+    held: frozenset[str] = frozenset()
+    """Of the nodes those of which it has the root: all, where its template is privileged, else those of such pods."""
+
+    def and_(self, other: Runs) -> Runs:
+        """With other pods of it."""
+        return Runs(
+            self.accounts | other.accounts, self.nodes | other.nodes, self.escape or other.escape, self.through,
+            self.unmounted | other.unmounted, self.clouds | other.clouds, self.held | other.held,
+        )  # fmt: skip
 
 
-def workloads(snapshot: Snapshot, keys: Iterable[Key]) -> dict[str, Runs]:
-    """The workloads of a namespace, of whose objects these are the keys. Pods that have ended are none."""
+def claims(snapshot: Snapshot) -> Mapping[str, Mapping[str, str]]:
+    """The paths of nodes that PersistentVolumeClaims are, by namespace and name; of most nobody knows one."""
+    kept = snapshot.derived_from(VOLUMES)
+    if "claims" not in kept:
+        found: dict[str, dict[str, str]] = {}
+        for _, content in snapshot.objects(VOLUMES):
+            namespace, _, name = str(content.get("claim", "")).partition("/")
+            if name:
+                found.setdefault(namespace, {})[name] = content["path"]
+        kept["claims"] = found
+    known: Mapping[str, Mapping[str, str]] = kept["claims"]
+    return known
+
+
+def workloads(snapshot: Snapshot, keys: Iterable[Key], paths: Mapping[str, str]) -> dict[str, Runs]:
+    """The workloads of a namespace, of whose objects these are the keys; `paths` are those of its claims. Pods that
+    have ended are none.
+    """
     found: dict[str, Runs] = {}
     widely: list[str] = []
+    wholly: list[str] = []
     for key in sorted(keys):  # of several pods of a controller that is not read the first is what one would edit
         content = snapshot.get(key) if key.resource in (PODS, *WORKLOADS) else None
         if content is None:
             continue
-        spec: Any = content.get("spec") if key.resource == PODS else (template_of(key, content) or {}).get("spec")
+        pod: Any = content if key.resource == PODS else template_of(key, content) or {}
+        spec = pod.get("spec")
         ended = (content.get("status") or {}).get("phase") in ENDED
         if not isinstance(spec, Mapping) or ended:
             continue
         name = workload_of(snapshot, key, content)
         node = spec.get("nodeName") if key.resource == PODS else None
         account = str(spec.get("serviceAccountName") or "default")
+        has = mounted(snapshot, key.namespace, account, spec)
         mine = Runs(
-            frozenset({account} if _mounted(snapshot, key.namespace, account, spec) else ()),
-            frozenset({str(node)} if node else ()), escape(spec), _through(snapshot, name, key),
+            frozenset({account} if has else ()), frozenset({str(node)} if node else ()),
+            escape(with_claims(spec, paths)), _through(snapshot, name, key), frozenset(() if has else {account}),
+            frozenset(() if has else _clouds(snapshot, Key(SERVICE_ACCOUNTS, key.namespace, account), pod)),
         )  # fmt: skip
-        old = found.get(name)
-        found[name] = mine if old is None else Runs(
-            old.accounts | mine.accounts, old.nodes | mine.nodes, old.escape or mine.escape, old.through
-        )  # fmt: skip
+        mine = mine._replace(held=mine.nodes) if mine.escape else mine
+        found[name] = found[name].and_(mine) if name in found else mine
+        if key.resource != PODS and mine.escape:
+            wholly.append(name)
         if key.resource == "daemonsets.apps" and not spec.get("nodeSelector") and not spec.get("affinity"):
             widely.append(name)
+    for name in wholly:
+        found[name] = found[name]._replace(held=found[name].nodes)
     for name in widely:
-        found[name] = found[name]._replace(nodes=found[name].nodes or frozenset({EVERYWHERE}))
+        if not found[name].nodes:
+            found[name] = found[name]._replace(nodes=frozenset({EVERYWHERE}), held=frozenset({EVERYWHERE}))
     return found
 
 
 _BY_KIND = {
-    BY_NAME[resource].kind: resource for resource in (*WORKLOAD_KINDS, SERVICE_ACCOUNTS, CLUSTER_ROLES, ROLES, *DOORS)
+    BY_NAME[resource].kind: resource
+    for resource in (*WORKLOAD_KINDS, SERVICE_ACCOUNTS, CLUSTER_ROLES, ROLES, *DOORS, VOLUMES)
 } | {"CustomResourceDefinition": API_RESOURCES}
 """The kinds that facts name as what one would edit, each with its resource."""
 
@@ -98,7 +146,8 @@ def _through(snapshot: Snapshot, workload: str, key: Key) -> Through:
     return Through(BY_NAME[found.resource].kind, found.namespace, found.name)
 
 
-def _mounted(snapshot: Snapshot, namespace: str, account: str, spec: Mapping[str, Any]) -> bool:
+def mounted(snapshot: Snapshot, namespace: str, account: str, spec: Mapping[str, Any]) -> bool:
+    """Whether a pod of this specification has a token of its ServiceAccount for the API server."""
     own = spec.get("automountServiceAccountToken")
     if own is None:
         own = (snapshot.get(Key(SERVICE_ACCOUNTS, namespace, account)) or {}).get("automountServiceAccountToken")
@@ -106,6 +155,18 @@ def _mounted(snapshot: Snapshot, namespace: str, account: str, spec: Mapping[str
         isinstance(token := source.get("serviceAccountToken"), Mapping) and _is_for_server(token.get("audience"))
         for volume in _all(spec, "volumes") for source in _all(volume.get("projected"), "sources")
     )  # fmt: skip
+
+
+def _clouds(snapshot: Snapshot, account: Key, pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The cloud identities that a pod, or a template of pods, has by the annotations of its ServiceAccount."""
+    labels = (pod if "labels" in pod else pod.get("metadata") or {}).get("labels") or {}
+    without = {
+        "azure" if labels.get(_LABEL_OF_AZURE) != "true" else "",
+        "gcp" if pod["spec"].get("hostNetwork") else "",
+    }
+    for identity in cloud.identities(snapshot.get(account) or {}):
+        if identity.partition(":")[0] not in without:
+            yield account.name, identity
 
 
 def _is_for_server(audience: Any) -> bool:
@@ -125,7 +186,7 @@ def of_workload(name: str, runs: Runs, namespace: str) -> Iterator[Edge]:
         yield Edge((name,), f"serviceaccount:{namespace}/{account}", RUNS_AS, needs)
     if runs.escape:
         yield Edge((name,), NODE, ESCAPES, needs)
-        for node in sorted(runs.nodes):  # that of EVERYWHERE is EVERY_NODE
+        for node in sorted(runs.held):  # that of EVERYWHERE is EVERY_NODE
             yield Edge((name,), f"{MACHINE}{node}", ESCAPES, needs)
 
 
@@ -205,11 +266,15 @@ def of_new_pods(live: Connectivity, namespace: str) -> frozenset[Fact]:
     return frozenset(fact for one in mine for fact in _to_metadata(space, one, present=False))
 
 
-def _to_metadata(space: Space, one: Endpoint, *, present: bool = True) -> Iterator[Fact]:
+def _to_metadata(
+    space: Space, one: Endpoint, *, present: bool = True, at: Iterable[tuple[addresses.Ranges, int]] = _AT
+) -> Iterator[Fact]:
     """What lets a class talk to the metadata service; nothing where nobody knows."""
     direction: Direction = "egress"
     for piece in () if space.profile(one, direction).unknown else pieces_of(space, one, direction, present=present):
-        if piece.who is None and addresses.common(piece.ranges, METADATA_ADDRESS) and piece.ports.at(one) & _HTTP:
+        if piece.who is None and any(
+            addresses.common(piece.ranges, where) and piece.ports.at(one) & ports for where, ports in at
+        ):
             yield _fact(one, piece.through)
 
 
@@ -221,12 +286,28 @@ def _fact(one: Endpoint, through: Through) -> Fact:
 
 def metadata(live: Connectivity, namespace: str, workload: str) -> Iterator[Edge]:
     """Whether a workload may talk to the cloud's metadata service, and so get its node's identity."""
-    space = live.spaces.get(namespace)
-    for one in space.classes if space else ():
-        assert space is not None
-        if one.workload != workload:
-            continue
+    for space, one in _classes(live, namespace, workload):
         if one.node:
             yield Edge((one.workload,), NODE_IDENTITY, METADATA)
         elif found := frozenset(_to_metadata(space, one)):
             yield Edge((one.workload,), NODE_IDENTITY, METADATA, (found,))
+
+
+def assumed(live: Connectivity, name: str, runs: Runs, namespace: str) -> Iterator[Edge]:
+    """The cloud identities that a workload has without a token for the API server."""
+    for account, identity in sorted(runs.clouds):
+        annotated = Fact("rbac", f"serviceaccount:{namespace}/{account}", namespace,
+                         Through("ServiceAccount", namespace, account))  # fmt: skip
+        needs = frozenset({Fact(STRUCTURE, name, namespace, runs.through)}), frozenset({annotated})
+        if not identity.startswith("gcp:"):
+            yield Edge((name,), f"{CLOUD}{identity}", ASSUMES, needs)
+            continue
+        for space, one in _classes(live, namespace, name):
+            if not one.node and (lets := frozenset(_to_metadata(space, one, at=_AT_GKE))):
+                yield Edge((name,), f"{CLOUD}{identity}", ASSUMES, (*needs, lets))
+
+
+def _classes(live: Connectivity, namespace: str, workload: str) -> Iterator[tuple[Space, Endpoint]]:
+    space = live.spaces.get(namespace)
+    if space is not None:
+        yield from ((space, one) for one in space.classes if one.workload == workload)

@@ -12,17 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from posture.drift.causes import absent
-from posture.model import Changed, Edit, Fix, Key, canonical
+from posture import rbac
+from posture.drift.causes import edit_of
+from posture.model import Changed, Fix, Key, canonical
 from posture.rbac.evaluate import CLUSTER_ROLES, ROLES
 from posture.text import listed
 
+from . import crossing
 from .bound import disjoint
-from .evaluate import Graph
+from .evaluate import MEMBER, Graph
 from .nodes import CLUSTER_ADMIN, SECRETS, Edge
 from .paths import Edges, Path, held, proof, targets
 from .trial import Trial
-from .ways import Way, narrowed, objects, ways
+from .ways import Way, narrowed, needs, objects, ways
 
 EXACT = 3
 """Up to so many objects every set of ways is tried."""
@@ -31,6 +33,9 @@ BUDGET = 300
 _MOST = 20
 """Objects that a greedy cut may edit."""
 _PROPOSALS = 3
+_ANY = 1 << 30
+_SAME = (MEMBER, crossing.RUNS_AS, crossing.EXPOSED)
+"""The rules of edges to what acts for whoever holds their beginning."""
 _ROLES = (CLUSTER_ROLES, ROLES)
 type Mark = frozenset[tuple[Key, bytes]]
 
@@ -41,8 +46,9 @@ class Cut:
 
     `open` are the paths, one for each source that has one. `fixes` close all of them, each by itself, the best first;
     where there are none, `reason` says why. No set of fewer than `bound` objects does, by the ways that posture knows;
-    `exact`: the fixes edit no more than that. `tried` are the evaluations that it took; `spent` says that there were
-    not enough.
+    `exact`: some fix edits no more than that. It is the first, unless it is a last resort and one object more is none:
+    a last resort ends something that works, or takes back a grant of somebody else than the sources. `tried` are the
+    evaluations that it took; `spent` says that there were not enough, or that not all ways were looked at.
     """
 
     sink: str
@@ -59,7 +65,7 @@ class Cut:
 
         An edit that is meant for something else may close more: then fewer do after all.
         """
-        return bool(self.fixes) and len(self.fixes[0].edits) == self.bound
+        return any(len(fix.edits) == self.bound for fix in self.fixes)
 
 
 def cut(graph: Graph, sources: Iterable[str], sink: str, budget: int = BUDGET) -> Cut:
@@ -81,10 +87,20 @@ def cut(graph: Graph, sources: Iterable[str], sink: str, budget: int = BUDGET) -
             bound = max(bound, size)
             break
         bound = size + 1
+    if found and all(one.cost.last for one in found):
+        found += search.gentle(bound + 1)
     if not found:
         found = search.greedy()
-    fixes = tuple(one.fix for one in sorted(found, key=lambda one: one.cost)[:_PROPOSALS])
-    return Cut(sink, search.open, fixes, bound, "" if fixes else search.reason, search.tried, search.spent)
+    fixes, spent = tuple(one.fix for one in _best(found)), search.spent or search.partial
+    return Cut(sink, search.open, fixes, bound, "" if fixes else search.reason, search.tried, spent)
+
+
+def _best(found: Iterable[Proposal]) -> list[Proposal]:
+    """The proposals that are shown, the best first, one of as few objects as there are among them."""
+    best = sorted(found, key=lambda one: one.cost)
+    smallest = min(best, key=lambda one: one.cost.objects, default=None)
+    shown = best[:_PROPOSALS]
+    return shown if smallest is None or smallest in shown else [*shown[:-1], smallest]
 
 
 def goals_of(sink: str) -> tuple[str, ...]:
@@ -158,10 +174,21 @@ class Plan:
         return listed([first, *(f"{text[0].lower()}{text[1:]}" for text in rest)], len(self.words))
 
 
-class Proposal(NamedTuple):
-    """A proven plan. The cost is by what it edits, whether it is a last resort, and for how many it breaks how much."""
+class Cost(NamedTuple):
+    """What a plan costs, what weighs most first: for how many it breaks how much comes last."""
 
-    cost: tuple[int, int, int, int, str]
+    resort: bool
+    objects: int
+    last: int
+    losses: int
+    weight: int
+    text: str
+
+
+class Proposal(NamedTuple):
+    """A proven plan."""
+
+    cost: Cost
     fix: Fix
 
 
@@ -178,15 +205,27 @@ class Search:
         self.goals = goals_of(sink)
         self.budget = budget
         self.open = tuple(paths_from(graph.edges, sources, self.goals))
+        self.own = _own(graph, sources)
         self.tried = 0
-        self.spent = False
+        self.spent = self.partial = False
         self.reason = "nothing that posture knows how to edit closes it"
         self._proofs: dict[Path, None] = dict.fromkeys(self.open)
         self._branches: dict[Mark, list[Way]] = {}
         self._closing: dict[Mark, Proposal | None] = {}
 
-    def of_size(self, size: int) -> list[Proposal]:
-        """Every proven plan of up to so many objects, as far as the budget goes."""
+    def gentle(self, size: int) -> list[Proposal]:
+        """The proven plans of up to so many objects that are no last resort, as far as the budget goes; all that is
+        smaller was tried.
+        """
+        spent = self.spent
+        found = [one for one in self.of_size(size, last=0) if not one.cost.last]
+        self.spent = spent
+        return found
+
+    def of_size(self, size: int, last: int = _ANY) -> list[Proposal]:
+        """Every proven plan of up to so many objects, as far as the budget goes; with `last` no more of a last resort
+        than that.
+        """
         found: dict[Mark, Proposal] = {}
         seen: set[Mark] = set()
         pending = [Plan()]
@@ -204,7 +243,7 @@ class Search:
             if proposal is not None:
                 found[plan.mark] = proposal
             following = (plan.with_(way) for way in reversed(branches))
-            pending += [one for one in following if len(one.edits) <= size]
+            pending += [one for one in following if len(one.edits) <= size and one.last <= last]
         return [*found.values()]
 
     def _looked_at(self, plan: Plan) -> list[Way]:
@@ -242,13 +281,15 @@ class Search:
         """
         known: set[Mark] = {plan.mark}
         for edge in edges:
-            for fact in sorted(fact for need in edge.needs for fact in need):
+            for fact in sorted({fact for need in needs(graph, edge) for fact in need}):
                 again = any(key.resource in _ROLES for key in objects(graph, fact) & plan.edits.keys())
+                of_others = int(fact.domain == rbac.NAME and fact.subject not in self.own)
                 for way in ways(graph, edge, fact, whole=again):
-                    mark = plan.with_(way).mark
+                    self.partial = self.partial or not way.changed
+                    mark = plan.with_(way).mark if way.changed else plan.mark
                     if mark not in known:
                         known.add(mark)
-                        yield way
+                        yield way._replace(last=way.last + of_others)
 
     # Beyond what can be tried -----------------------------------------------------------------------------------------
 
@@ -296,8 +337,8 @@ class Search:
         if opens:
             self.reason = f"{plan.text}: it would open something else: {opens}"
             return None
-        edits = tuple(Edit(one.key, one.new, absent(one)) for one in trial.edits)
-        cost = len(edits), plan.last, len(trial.losses), trial.weight, plan.text
+        edits = tuple(map(edit_of, trial.edits))
+        cost = Cost(plan.last > 0, len(edits), plan.last, len(trial.losses), trial.weight, plan.text)
         return Proposal(cost, Fix(plan.text, edits, trial.breaks(plan.breaks)))
 
     def _new_targets(self, graph: Graph) -> str:
@@ -307,6 +348,18 @@ class Search:
             if new:
                 return f"{source} would reach {min(new)}"
         return ""
+
+
+def _own(graph: Graph, sources: Iterable[str]) -> frozenset[str]:
+    """The sources, their groups, and as whom they run: their grants are taken back before those of anybody else."""
+    pending = [*sources]
+    found: set[str] = set()
+    while pending:
+        node = pending.pop()
+        if node not in found:
+            found.add(node)
+            pending += [edge.head for edge in graph.edges(node) if edge.rule in _SAME]
+    return frozenset(found)
 
 
 def _now(known: Path, graph: Graph) -> tuple[Edge, ...] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from posture.admission.enforcement import Profile, bits
@@ -14,13 +13,16 @@ from posture.admission.explain import decided
 from posture.admission.policy import Space
 from posture.admission.requests import NAMESPACES, Request
 from posture.admission.violations import NEW, VIOLATIONS
-from posture.kinds import API_RESOURCES
-from posture.model import CLUSTER_SCOPE, Snapshot, Through
-from posture.network.connectivity import Connectivity
+from posture.model import CLUSTER_SCOPE, Key, Through
 from posture.rbac import subjects
-from posture.rbac.evaluate import CLUSTER_ROLES, SERVICE_ACCOUNTS, Access
+from posture.rbac.evaluate import (
+    CLUSTER_ROLE_BINDINGS,
+    ROLE_BINDINGS,
+    grant_of,
+)
 
-from .catalogue import IN_NEW, UNLABELLED, Escalation
+from .catalogue import IN_NEW, REFERS, UNLABELLED, Escalation
+from .inventory import ANY, LATENT, Inventory
 from .nodes import (
     ACCOUNT,
     CLUSTER_ADMIN,
@@ -28,85 +30,15 @@ from .nodes import (
     EVERY_NODE,
     NAMESPACE_ADMIN,
     NODE,
-    REWRITE,
+    STRUCTURE,
+    WORKLOAD,
+    Fact,
     can,
+    rewrite,
     role,
 )
 
-ANY = "*"
 POD_SECURITY = "podsecurity"
-
-
-class Inventory:
-    """What there is in a cluster: the members of the sets of nodes. Made once for a graph."""
-
-    def __init__(self, rbac: Access, network: Connectivity, admission: Admission) -> None:
-        self.rbac = rbac
-        self.network = network
-        self.admission = admission
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The objects."""
-        return self.rbac.snapshot
-
-    @cached_property
-    def namespaces(self) -> tuple[str, ...]:
-        """Every namespace: listed ones, and those that hold an object that some domain reads."""
-        return tuple(sorted({*self.network.spaces, *self.accounts, *(name for name in self.admission.spaces if name)}))
-
-    @property
-    def accounts(self) -> Mapping[str, Collection[str]]:
-        """The names of the ServiceAccounts that exist, by namespace."""
-        kept = self.snapshot.derived_from(SERVICE_ACCOUNTS)
-        if "by namespace" not in kept:
-            found: dict[str, list[str]] = {}
-            for namespace, name in sorted(self.snapshot.index.get(SERVICE_ACCOUNTS, {})):
-                found.setdefault(namespace, []).append(name)
-            kept["by namespace"] = found
-        known: Mapping[str, Collection[str]] = kept["by namespace"]
-        return known
-
-    @cached_property
-    def subjects(self) -> Collection[str]:
-        """Every subject that grants name, sorted."""
-        return sorted({subject for subject, _ in self.rbac.grants})
-
-    @cached_property
-    def absent(self) -> Mapping[str, Collection[str]]:
-        """The names of ServiceAccounts that grants name and that do not exist, by namespace."""
-        found: dict[str, list[str]] = {}
-        for subject in self.subjects:
-            if subject.startswith(ACCOUNT):
-                namespace, _, name = subject.removeprefix(ACCOUNT).partition("/")
-                if name not in self.accounts.get(namespace, ()):
-                    found.setdefault(namespace, []).append(name)
-        return found
-
-    @cached_property
-    def engines(self) -> Collection[str]:
-        """The engines that have a policy which may refuse something."""
-        return sorted({policy.engine for policy in self.admission.policies if policy.enforces is not False})
-
-    @cached_property
-    def aggregated(self) -> Collection[str]:
-        """The ClusterRoles that are made of others, by their labels."""
-        found = ((key.name, content.get("aggregationRule")) for key, content in self.snapshot.objects(CLUSTER_ROLES))
-        return sorted(name for name, rule in found if isinstance(rule, Mapping) and rule.get("clusterRoleSelectors"))
-
-    def aggregating(self, node: str) -> Iterator[str]:
-        """The roles that may be given any rule because another one may: a label on it has them take its rules in.
-
-        To change a ClusterRole's rules is to change its labels (pkg/registry/rbac/clusterrole); the controller copies
-        what the labels select (pkg/controller/clusterroleaggregation), whatever it is.
-        """
-        name = node.removeprefix(f"{REWRITE}ClusterRole/").removesuffix(f"@{CLUSTER_SCOPE}")
-        if node == _rewrite("ClusterRole", name) and ("", name) in self.snapshot.index.get(CLUSTER_ROLES, {}):
-            yield from (_rewrite("ClusterRole", other) for other in self.aggregated if other != name)
-
-    def serves(self, resource: str) -> bool:
-        """Whether the API serves a resource (`applications.argoproj.io`)."""
-        return ("", resource) in self.snapshot.index.get(API_RESOURCES, {})
 
 
 class Effects:
@@ -125,17 +57,48 @@ class Effects:
             yield from (f"{ENGINE}{name}" for name in self.of.engines if fnmatchcase(name, pattern))
         if "grantRulesOf" in effect:
             yield from self._roles(effect["grantRulesOf"], scope, names)
-        if "rewrite" in effect:
-            kind, _, variable = effect["rewrite"].partition("/")
-            place = scope if kind == "Role" else CLUSTER_SCOPE
-            yield _rewrite(kind, _filled(variable, names), place)
-        if "aggregate" in effect:
-            yield from (_rewrite("ClusterRole", name) for name in self.of.aggregated)
+        for word in ("rewrite", "make"):
+            if word in effect:
+                yield from self._rewritten(word, effect[word], scope, names)
         if isinstance(effect.get("ability"), str):
             yield can(effect["ability"], scope)
 
+    def _rewritten(self, word: str, pattern: str, scope: str, names: Mapping[str, str]) -> Iterator[str]:
+        """A role that exists is rewritten, one that does not is made; in a gap nobody knows, and it may exist."""
+        kind, _, variable = pattern.partition("/")
+        place = scope if kind == "Role" else CLUSTER_SCOPE
+        name = names.get(variable)
+        if name is None:
+            yield rewrite(kind, ANY if word == "rewrite" else LATENT, place)
+        elif self.of.exists(Through(kind, "" if place == CLUSTER_SCOPE else place, name)) == (word == "rewrite"):
+            yield rewrite(kind, name, place)
+
+    def referring(
+        self, escalation: Escalation, scope: str, names: Mapping[str, str]
+    ) -> Iterator[tuple[str, frozenset[Fact]]]:
+        """The roles that bindings which may be changed refer to, granted in a scope, each with what says so: to whom
+        these bindings grant it.
+        """
+        by, _, binding = escalation.where[REFERS].partition("/")
+        kind, _, variable = escalation.effect["grantRulesOf"].partition("/")
+        resource = ROLE_BINDINGS if by == "RoleBinding" else CLUSTER_ROLE_BINDINGS
+        namespace = "" if scope == CLUSTER_SCOPE else scope
+        found: dict[Through, set[Fact]] = {}
+        for name in self.of.bindings(resource, namespace):
+            key = Key(resource, namespace, name)
+            grant = grant_of(key, self.of.snapshot.get(key) or {}) if names.get(binding, name) == name else None
+            if grant and grant.through.kind == kind and names.get(variable, grant.through.name) == grant.through.name:
+                facts = {Fact("rbac", subject, scope, grant.through) for subject in grant.subjects}
+                none = Fact(STRUCTURE, f"{kind.lower()}:{grant.through.name}", scope, Through(by, namespace, name))
+                found.setdefault(grant.through, set()).update(facts or {none})
+        for through, facts in found.items():
+            yield role(through, scope), frozenset(facts)
+
     def _identities(self, pattern: str, scope: str, names: Mapping[str, str]) -> Iterator[str]:
         kind, _, text = pattern.partition(":")
+        if kind == "workload-on":
+            yield from self.of.on_machine(names[text]) if names.get(text) else (f"{WORKLOAD}*/*",)
+            return
         if kind in ("user", "group"):
             name = _filled(text, names)
             if name == subjects.MASTERS and text.startswith("$"):
@@ -145,6 +108,9 @@ class Effects:
             yield f"{kind}:{name}"
             return
         namespace, _, name = text.partition("/")
+        if namespace == "$new":
+            yield from (f"{ACCOUNT}{place}/{name}" for place in self.of.awaited)
+            return
         namespace = scope if namespace == "$ns" else namespace
         limit = names.get(name) if name.startswith("$") else None
         name = _filled(name, names)
@@ -160,9 +126,22 @@ class Effects:
                 if kind == "absent":
                     valid = subjects.of_user(f"system:serviceaccount:{place}:{name}").startswith(ACCOUNT)
                     found = [name] if valid and name not in there else []
-                else:  # a name that rules are limited to is no pattern
-                    found = [one for one in there if (one == name if limit else fnmatchcase(one, name))]
+                elif limit:  # a name that rules are limited to is no pattern
+                    found = [one for one in there if one == name]
+                else:
+                    running = self._running(place, name)
+                    found = [one for one in there if fnmatchcase(one, name) or one in running]
                 yield from (f"{ACCOUNT}{place}/{one}" for one in found)
+
+    def _running(self, namespace: str, pattern: str) -> Collection[str]:
+        """The names of the ServiceAccounts as which workloads of some name run: whoever installs a controller may give
+        it any.
+        """
+        mine = (
+            runs.accounts for name, runs in self.of.runs(namespace).items()
+            if fnmatchcase(name.removeprefix(f"{WORKLOAD}{namespace}/").partition("[")[0], pattern)
+        )  # fmt: skip
+        return frozenset().union(*mine)
 
     def _controller(self, namespace: str, name: str) -> Iterator[str]:
         """The workloads whose controllers have a name; pods of their own have none."""
@@ -191,31 +170,16 @@ class Effects:
         elif kind == "ClusterRole":
             yield CLUSTER_ADMIN if scope == CLUSTER_SCOPE else f"{NAMESPACE_ADMIN}{scope}"
         else:
-            roles = (through for through in self.of.rbac.roles if through.kind == "Role")
-            yield from sorted(
-                role(through, through.namespace)
-                for through in roles if scope in (CLUSTER_SCOPE, through.namespace)
-            )  # fmt: skip
+            yield from (role(Through(kind, scope, one), scope) for one in (ANY, *self.of.roles.get(scope, ())))
 
 
 def by_namespace(escalation: Escalation) -> bool:
-    """Whether what is met cluster-wide follows in each namespace by itself: a RoleBinding grants nothing beyond one."""
-    named = "grantRulesOf" in escalation.effect
+    """Whether what is met cluster-wide follows in each namespace by itself: a RoleBinding grants nothing beyond one,
+    and a Role belongs to one.
+    """
+    effect = escalation.effect
+    named = "grantRulesOf" in effect or any(str(effect.get(one, "")).startswith("Role/") for one in ("rewrite", "make"))
     return named and not any(one.get("scope") == "cluster" for one in escalation.requests)
-
-
-def rewrites(through: Through) -> tuple[str, ...]:
-    """The nodes that say of a role that it may be given any rule."""
-    if through.kind == "ClusterRole":
-        return _rewrite(through.kind, through.name), _rewrite(through.kind, ANY)
-    if through.kind != "Role":
-        return ()  # a ServiceAccount with a cloud identity
-    scopes = (through.namespace, CLUSTER_SCOPE)
-    return tuple(_rewrite(through.kind, name, scope) for name in (through.name, ANY) for scope in scopes)
-
-
-def _rewrite(kind: str, name: str, scope: str = CLUSTER_SCOPE) -> str:
-    return f"{REWRITE}{kind}/{name}@{scope}"
 
 
 def _filled(text: str, names: Mapping[str, str]) -> str:
@@ -279,6 +243,11 @@ def _without(profile: Profile, engines: frozenset[str]) -> Profile:
 def subject_of(scope: str) -> str:
     """Of whom admission speaks in a scope."""
     return place_of("" if scope == CLUSTER_SCOPE else scope)[0]
+
+
+def may_come(admission: Admission, without: str = "") -> bool:
+    """Whether a namespace without labels may be created, for all that is known; `without` is an engine switched off."""
+    return _in_new(admission, without) is not None
 
 
 def _in_new(admission: Admission, without: str) -> Profile | None:

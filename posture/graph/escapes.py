@@ -6,7 +6,11 @@ user namespaces, KEP 1981 for Windows, KEP 3857 for read-only mounts that leave 
 
 What is none: devices below /dev, whose cgroup refuses them to all but privileged containers (runc,
 libcontainer/specconv AllowedDevices), and so MKNOD; /home and /mnt, of which nobody knows what they hold; /var/log,
-which takes somebody who reads logs beside it; host namespaces alone. Which folder a PersistentVolume is cannot be told.
+which takes somebody who reads logs beside it; host namespaces alone.
+
+A PersistentVolumeClaim is what its volume is, where that is a place of the node. Below the folders in which the
+provisioners of k3s (pkg/cli/server, default-local-storage-path) and MicroK8s (addons/hostpath-storage) keep volumes
+there is nothing but these.
 """
 
 from __future__ import annotations
@@ -42,7 +46,8 @@ _HARMLESS = (
     "/etc/ca-certificates", "/etc/hostname", "/etc/hosts", "/etc/localtime", "/etc/machine-id", "/etc/os-release",
     "/etc/pki", "/etc/resolv.conf", "/etc/ssl", "/etc/timezone", "/usr/share/ca-certificates",
     "/usr/share/zoneinfo", "/usr/src", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/plugins",
-    "/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/pod-resources",
+    "/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/pod-resources", "/var/lib/rancher/k3s/storage",
+    "/var/snap/microk8s/common/default-storage",
 )  # fmt: skip
 """Below these, though many mount them for writing, nothing is run and nothing is secret."""
 _EXPANDED = re.compile(r"\$\([^)]*\)")
@@ -61,6 +66,19 @@ def escape(spec: Mapping[str, Any]) -> str:
             if found:
                 return found
     return ""
+
+
+def with_claims(spec: Mapping[str, Any], claims: Mapping[str, str]) -> Mapping[str, Any]:
+    """A pod specification in which a claim of which the path is known is that path of its node."""
+
+    def placed(volume: Mapping[str, Any]) -> Mapping[str, Any]:
+        source = _mapping(volume, "persistentVolumeClaim")
+        path = claims.get(str(source.get("claimName")))
+        if path is None:
+            return volume
+        return {"name": volume.get("name"), "hostPath": {"path": path, "readOnly": source.get("readOnly")}}
+
+    return {**spec, "volumes": [*map(placed, _items(spec, "volumes"))]} if claims else spec
 
 
 def _of_container(one: Mapping[str, Any], pod: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
@@ -100,17 +118,17 @@ def _places(
 ) -> Iterator[str]:
     """The host's places that a container mounts and by which it has the node."""
     hosts = {
-        volume.get("name"): path for volume in _items(spec, "volumes")
-        if isinstance(path := _mapping(volume, "hostPath").get("path"), str)
+        volume.get("name"): (path, source.get("readOnly") is True) for volume in _items(spec, "volumes")
+        if isinstance(path := (source := _mapping(volume, "hostPath")).get("path"), str)
     }  # fmt: skip
     connects = root or _in_group_of_root(own, pod)
     for mount in _items(one, "volumeMounts"):
-        path = hosts.get(mount.get("name"))
-        if path is None:
+        path, closed = hosts.get(mount.get("name"), ("", False))
+        if not path:
             continue
         below = _EXPANDED.sub("x", str(mount.get("subPath") or mount.get("subPathExpr") or ""))
         place = _normal(f"{path}/{below}")
-        writes = mount.get("readOnly") is not True
+        writes = not closed and mount.get("readOnly") is not True
         if place in _SOCKETS or (connects and _holds(place, _SOCKETS)) or (
             root and (_is_secret(place) or (writes and _leads_to(place, _RUN_BY_ROOT)))
         ):  # fmt: skip

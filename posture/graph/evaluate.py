@@ -4,7 +4,7 @@ are first asked for, and an update keeps those of the places that did not change
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -21,6 +21,7 @@ from . import crossing, effects
 from .abilities import Ability, Grant, bearers, meaning, of_role, of_subject
 from .catalogue import Escalation
 from .following import EVERYWHERE, Catalogue, Following, request
+from .inventory import ANY, LATENT, Inventory
 from .nodes import (
     ACCOUNT,
     CAN,
@@ -43,6 +44,7 @@ from .nodes import (
     condition,
     is_set,
     namespace_of,
+    role,
     role_of,
     secrets,
 )
@@ -52,9 +54,9 @@ NAME = "graph"
 DOMAINS: Mapping[str, Any] = {"rbac": rbac, "network": network, "admission": admission}
 READS = tuple(dict.fromkeys((
     *(kind for domain in DOMAINS.values() for kind in domain.READS),
-    *crossing.DOORS,
+    *crossing.DOORS, crossing.VOLUMES,
 )))  # fmt: skip
-MEMBER, ONE_OF, ASSUMES = "member-of", "one-of", "assumes-cloud-identity"
+MEMBER, ONE_OF, LATENT_ROLE = "member-of", "one-of", "latent-role"
 _MASTERS = GROUP + subjects.MASTERS
 
 
@@ -79,9 +81,10 @@ class Graph:
         return found
 
     @cached_property
-    def of(self) -> effects.Inventory:
+    def of(self) -> Inventory:
         """What there is."""
-        return effects.Inventory(self.results["rbac"], self.results["network"], self.results["admission"])
+        rbac, network, admission = (self.results[name] for name in DOMAINS)
+        return Inventory(rbac, network, admission, self.runs)
 
     @cached_property
     def following(self) -> Following:
@@ -122,10 +125,12 @@ class Graph:
         kept: dict[str, Any] = self.snapshot.derived_from("workloads as nodes")
         space = self.results["network"].spaces.get(namespace)
         index = self.snapshot.index.get(SERVICE_ACCOUNTS, {})  # an account says whether its pods get a token
-        mark = (space, tuple((name, index[namespace, name].digest) for name in self.of.accounts.get(namespace, ())))
+        accounts = tuple((name, index[namespace, name].digest) for name in self.of.accounts.get(namespace, ()))
+        paths = crossing.claims(self.snapshot).get(namespace, {})
+        mark = space, (accounts, paths)
         old = kept.get(namespace)
         if old is None or old[0][0] is not mark[0] or old[0][1] != mark[1]:
-            old = kept[namespace] = mark, crossing.workloads(self.snapshot, space.names if space else ())
+            old = kept[namespace] = mark, crossing.workloads(self.snapshot, space.names if space else (), paths)
         found: Mapping[str, crossing.Runs] = old[1]
         return found
 
@@ -171,7 +176,7 @@ class Graph:
             for word, name in sorted(held.opaque):
                 if word == "assume":
                     fact = Fact("rbac", *where, through)
-                    yield Edge((node,), f"{CLOUD}{name}", ASSUMES, (frozenset({fact}),))
+                    yield Edge((node,), f"{CLOUD}{name}", crossing.ASSUMES, (frozenset({fact}),))
         for group in subjects.implied(node):
             if self._leads(group):
                 yield Edge((node,), group, MEMBER)
@@ -202,13 +207,17 @@ class Graph:
     def rewritable(self) -> frozenset[str]:
         """The roles that somebody may give any rule (nodes; `*` is every name)."""
         found: set[str] = set()
+        known: set[str] = set()
         live, conditions = self.results["rbac"], self.catalogue.rewriting
         theirs = chain.from_iterable(of_subject(live, conditions, one) for one in bearers(live, conditions))
         for ability in chain(theirs, self._rewriting_roles()):
             escalation = self.catalogue.all[ability.escalation]
-            for edge in self.following.met_by(ability.subject, ability):
-                _, _, scope, names = condition(edge.head)
-                found.update(effects.Effects(self.of).heads(escalation.effect, scope, names))
+            for head in {edge.head for edge in self.following.met_by(ability.subject, ability)} - known:
+                known.add(head)
+                _, _, scope, names = condition(head)
+                everywhere = scope == CLUSTER_SCOPE and effects.by_namespace(escalation)
+                for place in self.of.namespaces if everywhere else (scope,):
+                    found.update(effects.Effects(self.of).heads(escalation.effect, place, names))
         return frozenset(found.union(*map(self.of.aggregating, found)))
 
     def _rewriting_roles(self) -> Iterator[Ability]:
@@ -229,14 +238,15 @@ class Graph:
         live = self.results["rbac"]
         for scope in (CLUSTER_SCOPE, *sorted(live.inside.get(subject) or ())) if roles else ():
             for through in live.own((subject, scope)):
-                for node in sorted(roles.intersection(effects.rewrites(through))):
+                for node in sorted(roles.intersection(self.of.rewrites(through))):
                     yield self._rewriting(node, (subject, scope), through)
 
-    def _rewriting(self, node: str, where: tuple[str, str], through: Through) -> Edge:
-        subject, scope = where
+    def _rewriting(self, node: str, where: tuple[str, str], through: Through | None = None) -> Edge:
+        """What a subject that is granted a role, or whoever is (the role's node), gets when it is rewritten."""
+        holder, scope = where
         head = CLUSTER_ADMIN if scope == CLUSTER_SCOPE else f"{NAMESPACE_ADMIN}{scope}"
-        need = frozenset({Fact("rbac", *where, through)})
-        return Edge(tuple(sorted((node, subject))), head, "rewritten-role", (need,))
+        needs = (frozenset({Fact("rbac", *where, through)}),) if through else ()
+        return Edge(tuple(sorted((node, holder))), head, "rewritten-role", needs)
 
     def _of_rewrite(self, node: str) -> Iterator[Edge]:
         """What a role that may be given any rule gives to those who are granted it. Whoever may rewrite every
@@ -246,13 +256,14 @@ class Graph:
             yield Edge((node,), CLUSTER_ADMIN, "rewritten-role")
         for through in self._by_rewrite.get(node, ()):
             yield from (self._rewriting(node, where, through) for where in self.granted(through))
+        yield from (self._rewriting(node, (one, role_of(one)[1])) for one in self.of.granted_as(node))
         yield from (Edge((node,), other, "aggregated-role") for other in self.of.aggregating(node))
 
     @cached_property
     def _by_rewrite(self) -> Mapping[str, list[Through]]:
         found: dict[str, list[Through]] = {}
         for through in self.results["rbac"].bound:
-            for node in effects.rewrites(through):
+            for node in self.of.rewrites(through):
                 found.setdefault(node, []).append(through)
         return found
 
@@ -269,7 +280,7 @@ class Graph:
         live = self.results["rbac"]
         found = meaning(live, self.catalogue.conditions, where)
         return found, bool(found) or any(
-            not self.rewritable.isdisjoint(effects.rewrites(through)) for through in live.own(where)
+            not self.rewritable.isdisjoint(self.of.rewrites(through)) for through in live.own(where)
         )
 
     # Sets, roles, workloads -----------------------------------------------------------------------------------------
@@ -279,6 +290,20 @@ class Graph:
         live = self.results["rbac"]
         for ability in of_role(live, self.catalogue.conditions, through, scope, node):
             yield from self.following.met_by(node, ability)
+        yield from (self._rewriting(one, (node, scope)) for one in sorted(self._rewritten_as(through)))
+        latent = through._replace(name=LATENT)
+        if through not in (latent, through._replace(name=ANY)) and not self.of.exists(through):
+            yield Edge((node,), role(latent, scope), LATENT_ROLE)
+
+    def _rewritten_as(self, through: Through) -> Collection[str]:
+        """What says of a role that somebody may grant himself that it may be given any rule; of all of a namespace,
+        what says so of one.
+        """
+        if through.name != ANY:
+            latent = through.name != LATENT and not self.of.exists(through)  # its node leads to that of all
+            return self.rewritable.intersection(self.of.rewrites(through)[: 1 if latent else None])
+        here = (node for node in self.rewritable if role_of(node)[0].namespace == through.namespace)
+        return [node for node in here if role_of(node)[0].name != ANY]
 
     def _of_set(self, node: str) -> Iterator[Edge]:
         """A set of nodes, and what is in it."""
@@ -301,21 +326,13 @@ class Graph:
         runs = self.runs(namespace).get(node)
         if runs is not None:
             yield from crossing.of_workload(node, runs, namespace)
+            yield from crossing.assumed(self.results["network"], node, runs, namespace)
         yield from crossing.metadata(self.results["network"], namespace, node)
 
     def _of_machine(self, node: str) -> Iterator[Edge]:
         yield Edge((node,), NODE, crossing.ON_NODE)
-        for name in self._by_machine.get(node.removeprefix(MACHINE), ()):
+        for name in self.of.machines.get(node.removeprefix(MACHINE), ()):
             yield Edge((node,), name, crossing.RUNS_THERE)
-
-    @cached_property
-    def _by_machine(self) -> Mapping[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for namespace in self.of.namespaces:
-            for name, runs in self.runs(namespace).items():
-                for machine in runs.nodes:
-                    found.setdefault(machine, []).append(name)
-        return found
 
     def _of_namespace_admin(self, node: str) -> Iterator[Edge]:
         """Who may do everything in a namespace meets what can be met there."""
@@ -343,8 +360,17 @@ def _rewritten(one: Graph, other: Graph) -> Iterator[Where]:
     roles = one.rewritable ^ other.rewritable
     for graph in (one, other) if roles else ():
         for through in graph.results["rbac"].bound:
-            if not roles.isdisjoint(effects.rewrites(through)):
+            if not roles.isdisjoint(graph.of.rewrites(through)):
                 yield from graph.granted(through)
+
+
+def _paired(one: Graph, other: Graph) -> Gone:
+    """The nodes of roles that somebody may grant himself, of which only one of two graphs says that they may be given
+    any rule.
+    """
+    return Gone(frozenset(), frozenset(
+        node for rewrite in one.rewritable ^ other.rewritable for node in other.of.granted_as(rewrite)
+    ))  # fmt: skip
 
 
 def assembled(
@@ -358,9 +384,9 @@ def assembled(
     if previous is None or previous.catalogue.version != version:
         return Graph(results, Catalogue(previous.catalogue.given if previous else escalations, version))
     found = Graph(results, previous.catalogue)
-    if found.of.engines != previous.of.engines:
+    if (found.of.engines, found.of.exceptions) != (previous.of.engines, previous.of.exceptions):
         return found
-    lost = gone(results, changed, (previous, found), _rewritten(previous, found))
+    lost = gone(results, changed, (previous, found), _rewritten(previous, found)) | _paired(previous, found)
     found.known.update(kept(previous.known, lost))
     previous.apart[found] = lost
     found.apart.update({other: since | lost for other, since in previous.apart.items() if other is not found})

@@ -37,7 +37,7 @@ from .nodes import (
     namespace_of,
 )
 from .paths import Path, held, proof, targets
-from .survey import Found, everybody, gravity, to, widest
+from .survey import Found, ease, of_everybody, to, widest
 
 RUN_PODS = "create-pods"
 """The escalation whose condition is that pods can be run."""
@@ -149,7 +149,7 @@ def sink_of(graph: Graph, text: str) -> str:
     return text
 
 
-def doubt(snapshot: Snapshot) -> Gap | None:
+def incomplete(snapshot: Snapshot) -> Gap | None:
     """The gap that may hide a path; None where all was read."""
     return next((gap for gap in snapshot.gaps if gap.reason in INCOMPLETE and gap.resource in (*READS, "*")), None)
 
@@ -158,7 +158,7 @@ def doubts(graph: Graph, *asked: str) -> list[str]:
     """Why there may be paths that were not found, in words: a gap, and for the sources that are asked a door of which
     nobody can say whether policies close it, and the root of a node of which nobody knows what else runs there.
     """
-    gap = doubt(graph.snapshot)
+    gap = incomplete(graph.snapshot)
     found = [] if gap is None else [f"{gap_place(gap.resource, gap.namespace, str)}: {gap.reason}, {gap.message}"]
     if OUTSIDE in asked:
         shut = next(unsure(graph.results["network"]), "")
@@ -198,7 +198,7 @@ def _proofs(found: Mapping[str, Edge | None], source: str, reached: Sequence[str
     """The proofs of targets; that a node is one is none."""
     wanted = (target for target in widest(reached) if target != NODE or not source.startswith(MACHINE))
     paths = (proof(found, source, target) for target in wanted)
-    return sorted((Found(one) for one in paths if one is not None), key=gravity)
+    return sorted((Found(one) for one in paths if one is not None), key=ease)
 
 
 # What is lost with one ----------------------------------------------------------------------------------------------
@@ -276,6 +276,6 @@ def counted(names: Sequence[str]) -> dict[str, Any]:
 
 
 __all__ = [
-    "Blast", "Found", "blast", "blast_record", "counted", "doubt", "doubts", "edge_record", "everybody", "of_source",
-    "path", "record", "sink_of", "source_of", "unknown",
+    "Blast", "Found", "blast", "blast_record", "counted", "doubts", "edge_record", "incomplete", "of_everybody",
+    "of_source", "path", "record", "sink_of", "source_of", "unknown",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from posture.drift.causes import UPGRADE, absent
+from posture.drift.causes import UPGRADE, edit_of
 from posture.drift.findings import OwnerOf, fingerprint_of
 from posture.kinds import API_RESOURCES, BY_NAME
 from posture.model import (
@@ -17,7 +17,6 @@ from posture.model import (
     Cause,
     Change,
     Changed,
-    Edit,
     Finding,
     Fix,
     Gap,
@@ -28,16 +27,20 @@ from posture.model import (
     Version,
     differences,
 )
+from posture.patch import UnwritableError
 from posture.rbac.evaluate import CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS
-from posture.text import count
+from posture.text import begun, count
 
 from . import crossing
 from .agreement import Peers
 from .attribution import Attribution, Gained, Own, Place, Signed, attributed, gravity, reason
 from .catalogue import Escalation
 from .compare import compare
+from .cut import goals_of, paths_from
 from .evaluate import NAME, READS, Graph, assembled
+from .hardening import put_back
 from .nodes import namespace_of
+from .origin import Origins
 from .paths import path
 from .sentences import name
 from .structure import ESCALATION
@@ -47,17 +50,19 @@ from .words import Words
 KEPT = 20
 """So many paths are kept with a finding, the gravest."""
 TRIED = 20
-"""So many ways back are tried in a run: each evaluates all domains again."""
+"""So many ways back, and fixes of findings with paths, are tried in a run: each evaluates all domains again."""
 NOT_TRIED = "there are many: posture explain path --cut looks for the smallest edit"
 _DELETED = (CLUSTER_ROLES, ROLES, *crossing.DOORS)
 """What is new of these kinds may be deleted again: nothing runs by it."""
 _WHOSE = {
     SERVICE_ACCOUNTS: "the ServiceAccount is new: whether it is to exist is for its owner to say",
     API_RESOURCES: "the resource is new: whether its controller is to run is for its owner to say",
+    crossing.VOLUMES: "the volume is new: whether pods are to mount a place of their node is for its owner to say",
 }
 type Back = tuple[Fix | None, str]
 """A fix, or why there is none."""
-STRUCTURE = (API_RESOURCES, CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS, *crossing.WORKLOAD_KINDS, *crossing.DOORS)
+STRUCTURE = (API_RESOURCES, CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS, *crossing.WORKLOAD_KINDS, *crossing.DOORS,
+             crossing.VOLUMES)  # fmt: skip
 """The kinds of objects that make paths though no domain tells a change."""
 
 
@@ -113,8 +118,9 @@ def said(sides: Sides, escalations: Iterable[Escalation], signed: Signed) -> Sai
     """The paths that are new, each with what made it."""
     live, baselines = sides.graphs(escalations)
     gained = Gained(sides.changes)
-    titles = Words(live)
-    return Said(attributed(compare(baselines, live, sides.peers, gained, sides.bounded), gained, titles, signed), live)
+    new = compare(baselines, live, sides.peers, gained, sides.bounded)
+    origins = Origins(live, baselines[0] if baselines else None)
+    return Said(attributed(new, gained, origins, Words(live), signed), live)
 
 
 def with_paths(
@@ -130,9 +136,24 @@ def with_paths(
     new = said(sides, escalations, signed)
     by, before = new.attribution.by, [base["rbac"].snapshot for base in sides.baselines[:1]]
     found = [graver(one, by.get(place, ())) for place, one in by_place.items()]
-    for number, own in enumerate(new.attribution.own):
+    owns = new.attribution.own
+    left = TRIED - len(owns)
+    for number, one in sorted(enumerate(found), key=lambda row: SEVERITIES.index(row[1].severity)):
+        if left > 0 and one.fix and by.get((one.domain, one.subject, one.scope, one.through)):
+            found[number], left = replace(one, fix=_with_stays(one.fix, one.paths, new.live)), left - 1
+    for number, own in enumerate(owns):
         found.append(draft(own, back(own, new.live, before[0]) if before and number < TRIED else (None, NOT_TRIED)))
     return found
+
+
+def _with_stays(fix: Fix, paths: Iterable[AttackPath], live: Graph) -> Fix:
+    """A fix with what it leaves open: who reaches the same by another way."""
+    after = Trial(live, tuple(Changed(one.key, live.snapshot.get(one.key), one.new) for one in fix.edits)).graph
+    still = (
+        f"{name(one.source)} still reaches {name(one.target)} by another way" for one in paths
+        if next(paths_from(after.edges, [one.source], goals_of(one.target)), None) is not None
+    )  # fmt: skip
+    return replace(fix, stays=tuple(dict.fromkeys(still)))
 
 
 def back(own: Own, live: Graph, agreed: Snapshot) -> Back:
@@ -145,15 +166,19 @@ def back(own: Own, live: Graph, agreed: Snapshot) -> Back:
             key.resource if key else "", "what runs there is new: how it runs is for its owner to say"
         )
     text = f"Put {named(key)} back to what was agreed" if old is not None else f"Delete {named(key)}"
-    if BY_NAME[key.resource].pod_spec:
-        return None, f"{text}: posture keeps no environment values, and so prints no workload"
-    trial = Trial(live, (Changed(key, live.snapshot.get(key), old),))
+    now = live.snapshot.get(key)
+    if old is not None and now is not None and BY_NAME[key.resource].pod_spec:
+        old = put_back(now, old, BY_NAME[key.resource].pod_spec)
+    trial = Trial(live, (Changed(key, now, old),))
     if any(path(trial.graph.edges, one.source, one.target) is not None for one in own.paths):
         return None, f"{text}: it would still be possible"
     opened = trial.opens()
     if opened:
         return None, f"{text}: it would open something else: {opened}"
-    return Fix(text, tuple(Edit(one.key, one.new, absent(one)) for one in trial.edits), trial.breaks()), ""
+    try:
+        return Fix(text, tuple(map(edit_of, trial.edits)), trial.breaks()), ""
+    except UnwritableError as error:
+        return None, f"{text}: {error}"
 
 
 def graver(finding: Finding, paths: Sequence[AttackPath]) -> Finding:
@@ -177,12 +202,12 @@ def change_of(own: Own) -> Change:
 def causes_of(
     own: Own, cause: Callable[[Key], Cause], before: Version | None, after: Version | None
 ) -> tuple[Cause, ...]:
-    """What made a path of its own: an object's change, or the server's version."""
+    """What made a path of its own: an object's change, or the server's version; none where nobody can say it."""
     if own.key is None:
         return ()
     if own.fact.through.kind == ESCALATION:
         return (Cause(own.key, UPGRADE, f"Kubernetes {before} → {after}"),)
-    return (cause(own.key),)
+    return (cause(own.key),) if own.differs else ()
 
 
 def draft_of(own: Own, way: Back, cluster: str, now: str, causes: tuple[Cause, ...], owner_of: OwnerOf) -> Finding:
@@ -203,9 +228,8 @@ def headline(paths: Sequence[AttackPath], when: str = "now") -> str:
     """What became possible, in one sentence."""
     first = min(paths, key=gravity)
     more = sorted({one.target for one in paths} - {first.target})
-    return f"{name(first.source)} can {when} reach {name(first.target)}" + (
-        f" and {count(len(more), 'other target')}" if more else ""
-    )
+    text = f"{name(first.source)} can {when} reach {name(first.target)}"
+    return begun(text) + (f" and {count(len(more), 'other target')}" if more else "")
 
 
 # What a domain does -------------------------------------------------------------------------------------------------

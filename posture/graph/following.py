@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, product
-from typing import Any
 
 from posture.model import CLUSTER_SCOPE, Through, Version
 
-from . import crossing, effects
+from . import closed, crossing, effects
 from .abilities import Ability, Conditions
-from .catalogue import ADMITTING, IN_NEW, LOCAL, METADATA, Escalation
+from .catalogue import ADMITTING, EXCEPTIONS, IN_COMING, IN_NEW, LOCAL, METADATA, PODS, REFERS, STDIN, THERE, Escalation
+from .inventory import Inventory
 from .nodes import ENGINE, Edge, Fact, can, condition
 
 EVERYWHERE, HOLDS = "everywhere", "holds"
@@ -26,7 +26,12 @@ class Catalogue:
 
     def __init__(self, escalations: Iterable[Escalation], version: Version | None) -> None:
         self.given, self.version = tuple(escalations), version
-        self.all = {one.id: one for one in sorted(self.given, key=_plainness) if one.applies(version)}
+        wanted = {name for one in self.given for name in (*one.uses, one.effect.get("ability"))}
+        self.all = {
+            one.id: one for one in sorted(self.given, key=_plainness)
+            if one.applies(version) and (one.effect.get("ability") is not True or one.id in wanted)
+        }  # fmt: skip
+        """Those that lead somewhere: what others may build on and none does is left out."""
         self.conditions = Conditions(self.all.values())
         self.users: dict[str, list[Escalation]] = {}
         for one in self.all.values():
@@ -36,14 +41,14 @@ class Catalogue:
             (one.id, field): effects.violations(one.where[field])
             for one in self.all.values() for field in sorted(ADMITTING & one.where.keys())
         }  # fmt: skip
-        self.variables = {one.id: _variables(one.effect) if one.single else frozenset() for one in self.all.values()}
+        self.variables = {one.id: _variables(one) if one.single else frozenset() for one in self.all.values()}
         """What the names are that each leads to by itself."""
         self.parts = {
             one.id: [*(_part(one, number) for number in range(len(one.requests))), *one.uses]
             for one in self.all.values()
         }  # fmt: skip
         """The abilities that make each."""
-        self.rewriting = Conditions(one for one in self.all.values() if {"rewrite", "aggregate"} & one.effect.keys())
+        self.rewriting = Conditions(one for one in self.all.values() if {"rewrite", "make"} & one.effect.keys())
         self.admitted = [
             one for one in self.all.values()
             if any(part.is_admitted for part in (one, *map(self.all.get, one.uses)) if part is not None)
@@ -55,6 +60,10 @@ class Catalogue:
         )  # fmt: skip
         """Those that lead to some identities of every namespace, wherever they are met."""
 
+    def makes_pods(self, escalation: Escalation) -> bool:
+        """Whether it, or what it uses, takes pods that are admitted."""
+        return any(PODS in one.where for one in (escalation, *filter(None, map(self.all.get, escalation.uses))))
+
 
 def _plainness(one: Escalation) -> tuple[bool, int, str]:
     """What takes fewest permissions is told first, and before all that whoever holds everything holds everything."""
@@ -62,8 +71,10 @@ def _plainness(one: Escalation) -> tuple[bool, int, str]:
     return not any(leaf.verbs == ("*",) for leaf in leaves), len(leaves), one.id
 
 
-def _variables(effect: Mapping[str, Any]) -> frozenset[str]:
-    texts = (*effect.get("become", ()), effect.get("grantRulesOf", ""), effect.get("rewrite", ""))
+def _variables(one: Escalation) -> frozenset[str]:
+    effect = one.effect
+    named = (effect.get(word, "") for word in ("grantRulesOf", "rewrite", "make"))
+    texts = (*effect.get("become", ()), *named, one.where.get(REFERS, ""))
     return frozenset(part for text in texts for part in (text.rpartition("/")[2], text.partition(":")[2])
                      if part.startswith("$") and part != "$ns")  # fmt: skip
 
@@ -81,7 +92,7 @@ def request(escalation: Escalation, number: int, scope: str, names: Mapping[str,
 class Following:
     """The edges of escalations, in a cluster that has these things."""
 
-    def __init__(self, inventory: effects.Inventory, catalogue: Catalogue) -> None:
+    def __init__(self, inventory: Inventory, catalogue: Catalogue) -> None:
         self.of = inventory
         self.catalogue = catalogue
 
@@ -93,7 +104,7 @@ class Following:
         wanted, tail = self.catalogue.variables[escalation.id], (node,)
         limits = [
             (name, sorted(values - {"*"}))  # a name like any other, that no object has
-            for name, values in ability.names if values is not None and name in wanted
+            for name, values in ability.names if values is not None and (name in wanted or name.startswith(THERE))
         ]  # fmt: skip
         for values in product(*(values for _, values in limits)):
             names = dict(zip((name for name, _ in limits), values, strict=True))
@@ -120,7 +131,10 @@ class Following:
         """What follows where the condition of an escalation, or one request of it, is met."""
         identity, number, scope, names = condition(node)
         escalation = self.catalogue.all.get(identity)
-        if escalation is None:
+        if escalation is None or not self.of.has(scope):
+            return
+        if any(name.startswith(THERE) for name in names):
+            yield from self._there(f"{identity}#{number}" if number is not None else identity, node)
             return
         if number is not None:
             yield from self._joined(escalation, scope)
@@ -136,6 +150,16 @@ class Following:
             for user in self.catalogue.users.get(identity, ()):
                 yield from self._joined(user, scope)
 
+    def _there(self, part: str, node: str) -> Iterator[Edge]:
+        """What is met by names of objects is met where these are there."""
+        _, _, scope, names = condition(node)
+        if scope == CLUSTER_SCOPE:
+            yield from (Edge((node,), can(part, place, names), EVERYWHERE) for place in self.of.namespaces)
+        elif all(self.of.is_there(name.removeprefix(THERE), scope, names[name])
+                 for name in names if name.startswith(THERE)):  # fmt: skip
+            others = {name: value for name, value in names.items() if not name.startswith(THERE)}
+            yield Edge((node,), can(part, scope, others), EVERYWHERE)
+
     def of_target(self, node: str) -> Iterator[Edge]:
         """What follows from a target together with a condition."""
         for escalation in self.catalogue.all.values():
@@ -145,7 +169,8 @@ class Following:
 
     def of_engine(self, node: str) -> Iterator[Edge]:
         """What an engine alone refuses, once it is switched off."""
-        for escalation in self.catalogue.admitted:
+        closing = closed.may_be(self.of.admission)
+        for escalation in self.catalogue.all.values() if closing else self.catalogue.admitted:
             for scope in (CLUSTER_SCOPE, *self.of.namespaces):
                 found = chain(self._joined(escalation, scope), self._met(escalation, scope, {}))
                 yield from (edge for edge in found if node in edge.tail)
@@ -159,8 +184,11 @@ class Following:
         serves = escalation.where.get("serves")
         if serves and not self.of.serves(serves):
             return False
-        local = LOCAL & escalation.where.keys() or effects.by_namespace(escalation)
-        return not local if scope == CLUSTER_SCOPE else IN_NEW not in escalation.where
+        if scope == CLUSTER_SCOPE:
+            return not (LOCAL & escalation.where.keys() or effects.by_namespace(escalation))
+        group = escalation.where.get(EXCEPTIONS)
+        coming = {IN_NEW, IN_COMING} & escalation.where.keys()
+        return not coming and (group is None or self.of.reads_exceptions(group, scope))
 
     def _met(self, escalation: Escalation, scope: str, names: Mapping[str, str]) -> Iterator[Edge]:
         """What follows from a condition that is met, as admission lets it."""
@@ -177,32 +205,38 @@ class Following:
         tail = {*(can(part, scope) for part in self.catalogue.parts[escalation.id]), *escalation.holds}
         apart = len(tail) > 1 or escalation.id in self.catalogue.users
         asked = [one for one in map(self.catalogue.all.get, escalation.uses) if one]
-        for engines, needs in self._let(asked if apart else [*asked, escalation], scope):
+        new = bool({IN_NEW, IN_COMING} & escalation.where.keys())
+        for engines, needs in self._let(asked if apart else [*asked, escalation], scope, new=new):
             if apart:
                 yield Edge(tuple(sorted({*tail, *engines})), can(escalation.id, scope), escalation.id, needs)
             elif self._holds_here(escalation, scope):
                 yield from self._effect((*tail, *engines), escalation, scope, {}, needs)
 
     def _let(
-        self, asked: Iterable[Escalation], scope: str, *, alone: bool = False
+        self, asked: Iterable[Escalation], scope: str, *, alone: bool = False, new: bool = False
     ) -> list[tuple[tuple[str, ...], Needs]]:
         """What lets escalations pass in a scope: nothing more than the needs, or else each engine (a node) that is the
         only one to refuse them. Pod Security is a label, which has escalations of its own. `alone` leaves engines out.
+        In the scope `*` a `new` namespace is meant.
         """
         given = tuple(asked)
-        needs = self._given(given, scope)
+        needs = self._given(given, scope, new=new)
         if needs is not None:
             return [((), needs)]
-        if alone or not any(one.is_admitted for one in given):
+        if alone or not any(one.is_admitted or PODS in one.where for one in given):
             return []
         engines = (name for name in self.of.engines if name != effects.POD_SECURITY)
-        found = ((f"{ENGINE}{name}", self._given(given, scope, name)) for name in engines)
+        found = ((f"{ENGINE}{name}", self._given(given, scope, name, new=new)) for name in engines)
         return [((engine,), needs) for engine, needs in found if needs is not None]
 
-    def _given(self, asked: Iterable[Escalation], scope: str, without: str = "") -> Needs | None:
+    def _given(self, asked: Iterable[Escalation], scope: str, without: str = "", *, new: bool) -> Needs | None:
         """What gives the predicates of escalations in a scope; None where one is refused, `without` an engine."""
         needs: list[frozenset[Fact]] = []
         for one in asked:
+            if PODS in one.where and closed.is_closed(self.of.admission, scope, without, new=new):
+                return None
+            if IN_COMING in one.where and not effects.may_come(self.of.admission, without):
+                return None
             for word in sorted(ADMITTING & one.where.keys()):
                 wanted = self.catalogue.wanted[one.id, word]
                 found = effects.admitted(self.of.admission, word, scope, wanted, without)
@@ -222,6 +256,15 @@ class Following:
         self, tail: Iterable[str], escalation: Escalation, scope: str, names: Mapping[str, str],
         needs: Needs,
     ) -> Iterator[Edge]:  # fmt: skip
-        whole = tuple(sorted(tail))
-        for head in effects.Effects(self.of).heads(escalation.effect, scope, names):
+        whole, found = tuple(sorted(tail)), effects.Effects(self.of)
+        if REFERS in escalation.where:
+            for head, need in found.referring(escalation, scope, names):
+                yield Edge(whole, head, escalation.id, (*needs, need))
+            return
+        if STDIN in escalation.where:
+            for pattern in escalation.effect["become"]:
+                for head in self.of.attached(scope, names.get(pattern.rpartition("/")[2])):
+                    yield Edge(whole, head, escalation.id, needs)
+            return
+        for head in found.heads(escalation.effect, scope, names):
             yield Edge(whole, head, escalation.id, needs)

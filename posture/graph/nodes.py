@@ -3,8 +3,9 @@
 Names beside those of the contracts: `node:NAME`; `serviceaccount:NS/*` and `workload:NS/*` for all that are there,
 with the namespace `*` for all anywhere; `absent:NS/*` for ServiceAccounts that grants name and that do not exist;
 `user:*` and `group:*` for all that grants name; `node:*` for every node; `role:KIND/NAME@SCOPE` for the rules of a
-role, granted in a scope; `rewrite:KIND/NAME@SCOPE` for a role that may be given any rule; `can:EDGE@SCOPE` for the
-condition of an escalation, met in a scope. The scope `*` is every namespace.
+role, granted in a scope; `rewrite:KIND/NAME@SCOPE` for a role that may be given any rule (the name `*` is every one
+that exists, no name one that does not exist yet); `can:EDGE@SCOPE` for the condition of an escalation, met in a scope.
+The scope `*` is every namespace.
 """
 
 from __future__ import annotations
@@ -82,6 +83,11 @@ def condition(node: str) -> Condition:
 def role(reference: Through, scope: str) -> str:
     """The node of a role's rules, granted in a scope."""
     return f"{ROLE}{reference.kind}/{reference.name}@{scope}"
+
+
+def rewrite(kind: str, name: str, scope: str = CLUSTER_SCOPE) -> str:
+    """The node of a role that may be given any rule; the scope is a Role's namespace."""
+    return f"{REWRITE}{kind}/{name}@{scope}"
 
 
 def role_of(node: str) -> tuple[Through, str]:

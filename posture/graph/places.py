@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from posture.kinds import API_RESOURCES
 from posture.model import CLUSTER_SCOPE, Changed
 from posture.rbac import subjects
-from posture.rbac.evaluate import CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, SERVICE_ACCOUNTS, Where
+from posture.rbac.evaluate import SERVICE_ACCOUNTS, Where
 
 from . import crossing
 from .nodes import ABSENT, ACCOUNT, GROUP, OUTSIDE, REWRITE, ROLE, USER, is_set, namespace_of
@@ -60,11 +60,10 @@ def gone(
     where grants mean something else though they are the same.
     """
     places, nodes = {""}, set()
-    for key, _, _ in changed:
-        if key.resource == API_RESOURCES:
-            return ALL
-        if key.resource not in (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS):  # whom they concern is told below
-            places.add(key.namespace or key.name if key.resource == "namespaces" else key.namespace)
+    for key, old, new in changed:
+        if key.resource == API_RESOURCES or (key.resource == crossing.VOLUMES and (old or new)):
+            return ALL  # a volume of which something is kept is a place of its node: there are few
+        places.add(key.namespace or key.name if key.resource == "namespaces" else key.namespace)
         if key.resource == SERVICE_ACCOUNTS:
             nodes.add(f"{ABSENT}{key.namespace}/*")
         if key.resource in crossing.DOORS:

@@ -13,6 +13,8 @@ update from nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import compress
+from operator import not_
 
 from .nodes import CLUSTER_ADMIN, Edge, is_target
 from .paths import Edges
@@ -127,10 +129,33 @@ class Reach:
 
     def targets(self, node: str) -> list[str]:
         """The targets that a node reaches, sorted; who reaches cluster-admin reaches all, and it stands for them."""
-        numbers = self.numbers(node)
-        if self._family.admin in numbers:
+        return self._named(self.value(node))
+
+    def beside(self, node: str, parts: Iterable[str]) -> list[str] | None:
+        """The same of whoever holds some parts of AND nodes beside it; None where that leads to what was not looked
+        at.
+        """
+        numbers = self._family.numbers
+        value = self._close(self._kept({*self.value(node), *map(numbers.__getitem__, parts)}))
+        joined = (edge for first in self._ands.keys() & value for edge in self._ands[first])
+        far = (edge.tail for edge in joined if edge.head not in self._nodes)
+        return None if any(value.issuperset(map(numbers.get, tail)) for tail in far) else self._named(value)
+
+    def _named(self, value: Value) -> list[str]:
+        if self._family.admin in value:
             return [CLUSTER_ADMIN]
-        return sorted(str(self._family.names[number]) for number in numbers)
+        return sorted(str(self._family.names[number]) for number in value & self._family.targets)
+
+    def lacking(self, node: str) -> Iterator[tuple[frozenset[str], Edge]]:
+        """The AND nodes the first of whose parts a node reaches, and that may lead it further, each with those parts
+        that it does not reach.
+        """
+        value, numbers = self.value(node), self._family.numbers
+        for first in self._ands.keys() & value:
+            for edge in self._ands[first]:
+                lacks = frozenset(one for one in edge.tail if numbers[one] not in value)
+                if lacks and (edge.head not in self._nodes or not self.value(edge.head) <= value):
+                    yield lacks, edge
 
     def numbers(self, node: str) -> Value:
         """The targets that a node reaches as numbers, the same ones in all updates."""
@@ -162,9 +187,18 @@ class Reach:
     def towards(self, target: str, *, alone: bool) -> Callable[[str], bool]:
         """Whether a node may be on a way to a target: by itself or, unless it is to be `alone`, with others."""
         numbers, plain = self._family.numbers, self._plain
-        joined = (one for its in self._ands.values() for edge in its for one in edge.tail)
-        wanted = {numbers.get(target), *(() if alone else map(numbers.__getitem__, joined))}
-        return lambda node: not wanted.isdisjoint(plain.get(node, _NOTHING))
+        wanted = {numbers.get(target)}
+        rest = [] if alone else [edge for its in self._ands.values() for edge in its]
+        while True:
+            behind = [wanted.isdisjoint(plain.get(edge.head, _NOTHING)) for edge in rest]
+            if all(behind):
+                return lambda node: not wanted.isdisjoint(plain.get(node, _NOTHING))
+            wanted.update(numbers[one] for edge in compress(rest, map(not_, behind)) for one in edge.tail)
+            rest = [*compress(rest, behind)]
+
+    def may_lead(self, node: str) -> bool:
+        """Whether a node leads to anything, or was not looked at."""
+        return node in self._plain or node not in self._nodes
 
     def reaches_alone(self, node: str, target: str) -> bool:
         """Whether a node reaches a target without any AND node."""
@@ -280,7 +314,7 @@ class Reach:
             for edge in nodes[node]:
                 if len(edge.tail) == 1:
                     below.add(plain.get(edge.head, _NOTHING))
-                elif all(one in nodes for one in edge.tail):
+                else:
                     own.add(number(node))
             own.update(number(edge) for edge in self._marks.get(node, ()) if len(edge.tail) == 1)
         below.discard(_NOTHING)

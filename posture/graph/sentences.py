@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from posture.admission.sentences import phrase as violated
-from posture.model import CLUSTER_SCOPE, Through
+from posture.model import CLUSTER_SCOPE, AttackPath, Through
 from posture.network.allowed import HOST_NETWORK, NON_ISOLATED
 from posture.rbac.sentences import phrase as permitted
 from posture.text import count, listed
@@ -100,6 +100,11 @@ def with_others(source: str, others: int) -> str:
     return name(source) + (f" and {count(others, 'other source')}" if others else "")
 
 
+def reaching(path: AttackPath, can: str = "can") -> str:
+    """A path in one sentence, which begins with a name: `User eve and 1 other source can reach every Secret`."""
+    return f"{with_others(path.source, path.others)} {can} reach {name(path.target)}"
+
+
 def _target(node: str) -> str:
     """A target, or a node of the cluster."""
     if node in (NODE, EVERY_NODE):
@@ -122,7 +127,7 @@ def _target(node: str) -> str:
 
 def _role(node: str) -> str:
     (kind, _, name), scope = role_of(node)
-    which = f"any {kind}" if name == "*" else f"{kind} {name}"
+    which = {"*": f"any {kind}", "": f"a {kind} that does not exist yet"}.get(name, f"{kind} {name}")
     return which if scope == CLUSTER_SCOPE else f"{which} in {scope}"
 
 
@@ -143,7 +148,7 @@ def ability(node: str, titles: Titles) -> str:
     else:
         text = titles.get(f"{identity}#{number}") or f"{titles.get(identity, identity)}, part {number + 1}"
     text = text[:1].lower() + text[1:] if text[1:2].islower() else text
-    return _placed(text, scope) + (f" ({listed(sorted(names.values()))} only)" if names else "")
+    return _placed(text, scope) + (f" ({listed(sorted({*names.values()}))} only)" if names else "")
 
 
 def _placed(text: str, scope: str) -> str:
@@ -185,23 +190,29 @@ def _fact(fact: Fact, edge: Edge, titles: Titles) -> str:
     if fact.domain == "admission":
         what = violated(through.name.partition(":")[0])
         if through.kind == "admitsUnlabelled":
-            return f"without its Pod Security labels {fact.scope} would admit {what}"
+            return f"without its Pod Security labels Namespace {fact.scope} would admit {what}"
         if through.kind == "admitsInNewNamespace":
             return f"a new namespace admits {what}"
         engine = next((node for node in edge.tail if node.startswith(ENGINE)), "")
         if engine:
-            return f"without {name(engine)} {fact.scope} would admit {what}"
+            return f"without {name(engine)} Namespace {fact.scope} would admit {what}"
         by = titles.get(opening_of(fact.scope, through.name)) if through.kind == "admits" else None
-        return f"{fact.scope} admits {what}" + (f", by {by}" if by else "")
+        return f"{_admits(fact.scope)}{what}" + (f", by {by}" if by else "")
     if fact.domain == "network":
         if through.kind == HOST_NETWORK:
             return "it is in its node's network"
         if through.kind == NON_ISOLATED:
             return f"no policy isolates it for {through.name}"
         return f"{_through(through)} lets it {'in' if edge.rule == crossing.EXPOSED else 'out'}"
+    if edge.rule == crossing.EXPOSED and through.kind not in crossing.DOOR_KINDS:
+        return "a port of its nodes (hostPort)"
     text = _through(through)
     whose = fact.domain != STRUCTURE and fact.subject not in edge.tail and fact.subject.startswith(GROUP)
     return f"{text} of {name(fact.subject, titles)}" if whose else text
+
+
+def _admits(namespace: str) -> str:
+    return f"Namespace {namespace} admits "
 
 
 def _need(need: Iterable[Fact], edge: Edge, titles: Titles) -> str:
@@ -214,7 +225,13 @@ def _need(need: Iterable[Fact], edge: Edge, titles: Titles) -> str:
 def _needs(edge: Edge, titles: Titles, domains: Sequence[str] = ()) -> list[str]:
     """The needs of an edge in words, those of some domains only if they are given."""
     chosen = [need for need in edge.needs if not domains or any(fact.domain in domains for fact in need)]
-    return list(dict.fromkeys(_need(need, edge, titles) for need in chosen))
+    found = list(dict.fromkeys(_need(need, edge, titles) for need in chosen))
+    for start in {_admits(fact.scope) for need in chosen for fact in need if fact.domain == "admission"}:
+        mine = [text for text in found if text.startswith(start)]  # of one namespace they are one clause
+        if len(mine) > 1:
+            found[found.index(mine[0])] = ", and ".join((mine[0], *(text.removeprefix(start) for text in mine[1:])))
+            found = [text for text in found if text not in mine[1:]]
+    return found
 
 
 # Edges --------------------------------------------------------------------------------------------------------------
@@ -233,7 +250,21 @@ def steps(
     An edge that says little is told with the one that uses it, and what one identity does by itself is told of it,
     unless several made it possible: `whose` says which finding an edge is of, if any.
     """
-    return [(_sentence(group, titles), tuple(group)) for group in _groups(edges, whose)]
+    holders, before = _holders(edges), ""
+    found: list[tuple[str, tuple[Edge, ...]]] = []
+    for group in _groups(edges, whose):
+        found.append((_sentence(group, titles, holders, before), tuple(group)))
+        before = group[-1].head
+    return found
+
+
+def _holders(edges: Iterable[Edge]) -> Mapping[str, str]:
+    """Who alone has what steps before say that somebody can, by ability."""
+    found: dict[str, frozenset[str]] = {}
+    for edge in edges:
+        if edge.head.startswith(CAN) or edge.rule == MEMBER:
+            found[edge.head] = frozenset().union(*(found.get(node, frozenset({node})) for node in edge.tail))
+    return {ability: next(iter(names)) for ability, names in found.items() if len(names) == 1}
 
 
 def _groups(edges: Sequence[Edge], whose: Callable[[Edge], Any]) -> list[list[Edge]]:
@@ -277,9 +308,9 @@ def _is_told_with(edge: Edge, following: Edge, users: Mapping[str, set[Edge]]) -
     return edge.rule in (MEMBER, ONE_OF, EVERYWHERE, HOLDS) or edge.head.startswith(CAN)
 
 
-def _sentence(group: Sequence[Edge], titles: Titles) -> str:
-    """Edges that follow each other and begin at the first's tail."""
-    who, member, as_member = _who(group[0], titles), "", ""
+def _sentence(group: Sequence[Edge], titles: Titles, holders: Mapping[str, str] = NONE, before: str = "") -> str:
+    """Edges that follow each other and begin at the first's tail; `before` is where the sentence before it ends."""
+    who, member, as_member = _who(group[0], titles, holders), "", ""
     text = ""
     carried: tuple[frozenset[Fact], ...] = ()
     for place, edge in enumerate(group):
@@ -289,7 +320,8 @@ def _sentence(group: Sequence[Edge], titles: Titles) -> str:
             who, as_member = (who, f"{as_member} ") if text else (f"{who}, {as_member},", "")
         elif edge.rule == ONE_OF:
             who = name(edge.head, titles)
-            member = f"is {name(edge.tail[0], titles).replace('any ', 'a ', 1)}"
+            one = name(edge.tail[0], titles).replace("any ", "a ", 1)
+            member = "is one of them" if before == group[0].tail[0] else f"is {one}"
         elif not last and edge.head.startswith(f"{CAN}{edge.rule}@"):
             carried += edge.needs  # what has to be met was said, and what follows names it
         elif not (place and (edge.rule == crossing.ON_NODE or (edge.rule == EVERYWHERE and not last))):
@@ -300,10 +332,12 @@ def _sentence(group: Sequence[Edge], titles: Titles) -> str:
     return f"{who} {' and '.join(filter(None, (member, text)))}"
 
 
-def _who(edge: Edge, titles: Titles) -> str:
-    if len(edge.tail) == 1:
-        return name(edge.tail[0], titles)
-    return " together with ".join(_one_of_them(node, titles) for node in edge.tail)
+def _who(edge: Edge, titles: Titles, holders: Mapping[str, str]) -> str:
+    """Who takes a step: by name where it was said who can what it takes."""
+    who = dict.fromkeys(holders.get(node, node) if node.startswith(CAN) else node for node in edge.tail)
+    if len(who) == 1:
+        return name(next(iter(who)), titles)
+    return " together with ".join(_one_of_them(node, titles) for node in who)
 
 
 def _one_of_them(node: str, titles: Titles) -> str:

@@ -6,12 +6,14 @@ It is asked of edges that a baseline does not have, which are few: no edge carri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from posture.model import CLUSTER_SCOPE, Through
 
 from . import crossing
-from .catalogue import Escalation
+from .catalogue import IN_COMING, IN_NEW, PODS, Escalation
+from .closed import is_closed
+from .effects import subject_of
 from .evaluate import Graph
 from .following import Catalogue
 from .nodes import ABSENT, ACCOUNT, CAN, ROLE, STRUCTURE, WORKLOAD, Edge, Fact, condition, is_set, namespace_of, role_of
@@ -40,6 +42,17 @@ def facts(edge: Edge, live: Graph) -> Iterator[Fact]:
         serves = escalation.where.get("serves")
         if serves:
             yield Fact(STRUCTURE, f"{RESOURCE}{serves}", CLUSTER_SCOPE, Through("CustomResourceDefinition", "", serves))
+
+
+def opened(edge: Edge, live: Graph, baselines: Collection[Graph]) -> Iterator[Fact]:
+    """The fact that pods are admitted where every baseline refused each of them; no edge needs it where it is so."""
+    escalation = _escalation(edge, live.catalogue)
+    place = next((node for node in edge.tail if node.startswith(CAN)), "")
+    if escalation is None or not place or not live.catalogue.makes_pods(escalation):
+        return
+    scope, new = condition(place).scope, bool({IN_NEW, IN_COMING} & escalation.where.keys())
+    if all(is_closed(base.results["admission"], scope, new=new) for base in baselines):
+        yield Fact("admission", subject_of(scope), scope, Through(PODS, scope, "pods"))
 
 
 def _of_role(node: str) -> Fact:

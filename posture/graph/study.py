@@ -48,10 +48,6 @@ class Study:
 
         return proof(held(edges, [source], target), source, target)
 
-    def leads(self, node: str) -> bool:
-        """Whether a node may be on a way to a target: what was not looked at may."""
-        return node not in self.now or bool(self.now.value(node))
-
     def _towards(self, target: str, *, alone: bool) -> Callable[[str], bool]:
         place = target, alone
         if place not in self._leads:

@@ -24,7 +24,7 @@ class Found(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def everybody(graph: Graph, sink: str = "") -> list[Found]:
+def of_everybody(graph: Graph, sink: str = "") -> list[Found]:
     """Paths from every source that matters to every target, or to one sink, the gravest first.
 
     The shortest chain of single steps is told, or else the shortest proof. With it are told: sources that lie on it,
@@ -44,7 +44,7 @@ def everybody(graph: Graph, sink: str = "") -> list[Found]:
             wanted[value] = _wanted(reach, first, sink)
         for target in wanted[value]:
             survey.tell(first, others, target)
-    return sorted((Found(one, tuple(more)) for one, more in survey.told), key=gravity)
+    return sorted((Found(one, tuple(more)) for one, more in survey.told), key=ease)
 
 
 class _Survey:
@@ -193,7 +193,7 @@ def _suffice(one: Path) -> Iterator[str]:
             yield node
 
 
-def gravity(found: Found) -> tuple[Any, ...]:
+def ease(found: Found) -> tuple[Any, ...]:
     """Paths by how little it takes to be their source, then by what they reach."""
     source, target = found.path.source, found.path.target
     weights = (number for number, kind in enumerate(_RANKS)

@@ -50,7 +50,7 @@ class Trial:
 
     @property
     def _door(self) -> bool:
-        return any(one.key.resource in crossing.DOORS for one in self.edits)
+        return any(one.key.resource in (*crossing.DOORS, *crossing.WORKLOAD_KINDS) for one in self.edits)
 
     @staticmethod
     def _outside(graph: Graph) -> set[str]:

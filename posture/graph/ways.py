@@ -6,18 +6,19 @@ is taken away than it needs. What runs as whom and what leads in from outside is
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice, product
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from posture import admission, network, rbac
 from posture.admission.compare import LABEL, opening
 from posture.admission.units import ordered, violated
 from posture.admission.violations import ENFORCE
-from posture.model import CLUSTER_SCOPE, Change, Changed, Content, Key, Through
-from posture.network import addresses
+from posture.kinds import BY_NAME
+from posture.model import CLUSTER_SCOPE, Change, Changed, Key, Through
+from posture.network import addresses, endpoints
 from posture.network.allowed import NON_ISOLATED, pieces_of
+from posture.network.compare import representatives
 from posture.network.policies import NETWORK_POLICIES, Direction
 from posture.network.ports import span
 from posture.network.portset import PortSet, common_ports
@@ -40,26 +41,39 @@ from posture.rbac.rules import EMPTY, RuleSet, minus, parse, rule_set, units, un
 from posture.rbac.sentences import phrase
 from posture.text import listed
 
-from . import crossing, doors, effects
+from . import crossing, doors, effects, guards, structure
 from .abilities import granted
+from .catalogue import IN_NEW
 from .evaluate import Graph
-from .nodes import CAN, ENGINE, STRUCTURE, Edge, Fact, condition
-from .sentences import name as name_of
+from .nodes import CAN, ENGINE, ROLE, STRUCTURE, WORKLOAD, Edge, Fact, condition
+from .nodes import role_of as role_named
 
-_CHOICES = 8
+_CHOICES = 16
 """How many ways to narrow one role are looked at where a condition has several alternatives."""
-_METADATA = "169.254.169.254/32"
+_EDITED = ("ClusterRole", "Role", *(BY_NAME[resource].kind for resource in crossing.WORKLOAD_KINDS))
 _HTTP = PortSet(span("TCP", 80, 80))
 
 
 class Way(NamedTuple):
-    """Edits that take a fact away, in words. A last resort takes away what something may need to work at all."""
+    """Edits that take a fact away, in words; without any the words say what was not looked at. A last resort takes away
+    what something may need to work at all; of two the one that ends it is the last.
+    """
 
     text: str
     changed: tuple[Changed, ...]
-    last: bool = False
+    last: int = 0
     breaks: tuple[str, ...] = ()
     """What stops working and no domain speaks of."""
+
+
+def needs(graph: Graph, edge: Edge) -> Iterator[frozenset[Fact]]:
+    """What an edge needs, each by one of some facts: also what no edge carries and can be edited, the rules of a role
+    on the way and the network of a workload.
+    """
+    yield from edge.needs
+    if edge.tail[0].startswith(ROLE) or (edge.rule == crossing.METADATA and not edge.needs):
+        found = structure.facts(edge, graph)
+        yield from (frozenset({one}) for one in found if one.through.kind in _EDITED)
 
 
 def ways(graph: Graph, edge: Edge, fact: Fact, *, whole: bool = False) -> Iterator[Way]:
@@ -73,30 +87,40 @@ def ways(graph: Graph, edge: Edge, fact: Fact, *, whole: bool = False) -> Iterat
         yield from _of_flow(graph, edge, fact)
     elif fact.domain == admission.NAME:
         yield from _of_admitted(graph, edge, fact)
+    elif edge.tail[0].startswith(ROLE):
+        through, scope = role_named(edge.tail[0])
+        yield from _of_grant(graph, edge, Fact(rbac.NAME, edge.tail[0], scope, through), whole=whole)
     elif fact.domain == STRUCTURE:
         account = edge.head.rpartition("/")[2]
         users = sorted(name for name, runs in graph.runs(fact.scope).items() if account in runs.accounts)
         yield from (Way(*one) for one in doors.ways(graph.snapshot, edge, fact, users))
+    if edge.rule in (crossing.METADATA, crossing.EXPOSED):
+        yield from (Way(*one) for one in doors.ending(graph.snapshot, edge))
 
 
 def objects(graph: Graph, fact: Fact) -> frozenset[Key]:
     """Every object whose edit, by any of the ways, may take a fact away; perhaps more."""
+    runs = filter(None, (endpoints.key_of(graph.snapshot, fact.subject),))
     if fact.domain == rbac.NAME:
         return frozenset(rbac.evidence(graph.results["rbac"], _grant(graph, fact, EMPTY)))
     if fact.domain == network.NAME:
         space = graph.results["network"].spaces[fact.scope]
         policies = (policy.key for policy in (*space.policies, *space.above))
-        return frozenset({*policies, Key(NETWORK_POLICIES, fact.scope, "")})
+        return frozenset({*policies, *runs, Key(NETWORK_POLICIES, fact.scope, "")})
     if fact.domain == admission.NAME:
         live = graph.results["admission"]
         found = {key for policy in live.policies for key in policy.keys}
         space = live.spaces.get(fact.scope)
         found |= {key for one in (space.profile.openings if space else ()) for key in one.exemption.keys}
-        return frozenset({*found, Key("namespaces", "", fact.scope)})
-    runs = graph.runs(fact.scope).get(fact.subject)
-    accounts = runs.accounts if runs else ()
+        new = guards.LEVELS if fact.through.kind == IN_NEW else ()
+        return frozenset({*found, *new, Key("namespaces", "", fact.scope)})
+    if fact.through.kind in ("ClusterRole", "Role"):
+        role = key_of(fact.through)
+        return frozenset({role, *contributors(graph.snapshot, role)})
+    how = graph.runs(fact.scope).get(fact.subject)
+    accounts = how.accounts if how else ()
     own = filter(None, (crossing.key_of_fact(fact),))
-    return frozenset({*own, *(Key(SERVICE_ACCOUNTS, fact.scope, name) for name in accounts)})
+    return frozenset({*own, *runs, *(Key(SERVICE_ACCOUNTS, fact.scope, name) for name in accounts)})
 
 
 # Permissions --------------------------------------------------------------------------------------------------------
@@ -105,6 +129,9 @@ def objects(graph: Graph, fact: Fact) -> frozenset[Key]:
 def _of_grant(graph: Graph, edge: Edge, fact: Fact, *, whole: bool) -> Iterator[Way]:
     live = graph.results["rbac"]
     for used in _used(graph, edge, fact, whole=whole):
+        if used is None:
+            yield Way("there are more ways to narrow a role", ())
+            continue
         for text, changed in rbac.edits(live, _grant(graph, fact, used)):
             if changed and all(one.key.resource in (CLUSTER_ROLES, ROLES) for one in changed):
                 yield Way(narrowed(changed), changed)
@@ -140,8 +167,8 @@ def narrowed(changed: Iterable[Changed]) -> str:
     return text[0].upper() + text[1:]
 
 
-def _used(graph: Graph, edge: Edge, fact: Fact, *, whole: bool) -> Iterator[RuleSet]:
-    """The parts of a role without any one of which an edge's condition is not met by it."""
+def _used(graph: Graph, edge: Edge, fact: Fact, *, whole: bool) -> Iterator[RuleSet | None]:
+    """The parts of a role without any one of which an edge's condition is not met by it; None where there are more."""
     live = graph.results["rbac"]
     held, tree = live.roles.get(fact.through), _tree(graph, edge)
     if held is None or tree is None:
@@ -149,10 +176,13 @@ def _used(graph: Graph, edge: Edge, fact: Fact, *, whole: bool) -> Iterator[Rule
         return
     inside = None if fact.scope == CLUSTER_SCOPE else scopes(live.snapshot)
     mine = usable(held, fact.scope, live.snapshot), inside
-    sets = frozenset((one.held, one.inside) for one in granted(live, fact.subject, _scope(edge, fact)))
+    beside = () if fact.subject.startswith(ROLE) else granted(live, fact.subject, _scope(edge, fact))
+    sets = frozenset((one.held, one.inside) for one in beside)
     choices = [frozenset(tree.leaves())] if whole else _breaking(tree, mine, sets | {mine})
-    for leaves in dict.fromkeys(choices):
+    for leaves in choices[:_CHOICES]:
         yield _least(held, [part(leaf, *mine) for leaf in leaves], leaves)
+    if len(choices) > _CHOICES:
+        yield None
 
 
 def _least(held: RuleSet, parts: Iterable[RuleSet], leaves: Iterable[Permission]) -> RuleSet:
@@ -185,15 +215,26 @@ def _tree(graph: Graph, edge: Edge) -> Tree | None:
 
 
 def _breaking(node: Permission | Tree, mine: tuple[RuleSet, Any], sets: Sets) -> list[frozenset[Permission]]:
-    """Sets of permissions: without all of one set, what one role holds meets no part of the tree any more."""
+    """Sets of permissions, each as small as it can be, the smallest first: without all of one set, what one role holds
+    meets no part of the tree any more. Where there are more than are looked at, one more than these.
+    """
     if isinstance(node, Permission):
         return [frozenset({node})] if part(node, *mine) else []
     if next(solve(node, sets, {}), None) is None:
         return []
     below = [found for one in node.parts if (found := _breaking(one, mine, sets))]
     if node.every:
-        return [leaves for found in below for leaves in found]
-    return [frozenset().union(*choice) for choice in islice(product(*below), _CHOICES)] if below else []
+        return _smallest(leaves for found in below for leaves in found)
+    return reduce(lambda found, more: _smallest(one | two for one in found for two in more), below) if below else []
+
+
+def _smallest(given: Iterable[frozenset[Permission]]) -> list[frozenset[Permission]]:
+    """Those sets that hold none of the others."""
+    found: list[frozenset[Permission]] = []
+    for one in sorted(dict.fromkeys(given), key=len):
+        if len(found) <= _CHOICES and not any(other <= one for other in found):
+            found.append(one)
+    return found
 
 
 # Flows --------------------------------------------------------------------------------------------------------------
@@ -201,16 +242,15 @@ def _breaking(node: Permission | Tree, mine: tuple[RuleSet, Any], sets: Sets) ->
 
 def _of_flow(graph: Graph, edge: Edge, fact: Fact) -> Iterator[Way]:
     live = graph.results["network"]
-    out = edge.rule == crossing.METADATA
+    direction: Direction = "ingress" if edge.rule == crossing.EXPOSED else "egress"
     if fact.through.kind == NON_ISOLATED:
         # To isolate pods from others than the metadata service takes knowing what they need.
-        if out:
-            yield from (Way(*one) for one in _guards(graph, edge.tail[0], fact.scope))
+        if direction == "egress":
+            yield from (Way(*one) for one in guards.of_metadata(graph, edge.tail[0], fact.scope))
         return
-    direction: Direction = "egress" if out else "ingress"
     pieces = [*_pieces(graph, edge, fact, direction)]
     change = Change(network.NAME, "loosened", *fact[1:], tuple(unit_of(piece, direction) for piece in pieces))
-    what = _METADATA if out else "addresses of the outside"
+    what = guards.METADATA if direction == "egress" else "addresses of the outside"
     if any(piece.who is not None for piece in pieces):
         what = "pods of other namespaces"
     for text, changed in network.edits(live, change):
@@ -223,8 +263,10 @@ def _pieces(graph: Graph, edge: Edge, fact: Fact, direction: Direction) -> Itera
     space = graph.results["network"].spaces[fact.scope]
     workload = edge.tail[0] if direction == "egress" else edge.head
     wanted = crossing.METADATA_ADDRESS if direction == "egress" else crossing.PUBLIC
-    for one in space.classes:
-        for piece in pieces_of(space, one, direction) if one.workload == workload else ():
+    new = not workload.startswith(WORKLOAD)  # pods that somebody makes
+    classes = (one for one, _ in representatives(space)) if new else space.classes
+    for one in classes:
+        for piece in pieces_of(space, one, direction, present=not new) if new or one.workload == workload else ():
             if piece.through != fact.through:
                 continue
             ranges = addresses.common(piece.ranges, wanted)
@@ -235,39 +277,16 @@ def _pieces(graph: Graph, edge: Edge, fact: Fact, direction: Direction) -> Itera
                 yield piece
 
 
-def _guards(graph: Graph, workload: str, namespace: str) -> Iterator[tuple[str, tuple[Changed, ...]]]:
-    """A new policy for a whole namespace, or a workload's pods, that lets out all but to the metadata service."""
-    space = graph.results["network"].spaces[namespace]
-    classes = [dict(one.labels) for one in space.classes if one.workload == workload and not one.node]
-    labels = dict(set.intersection(*(set(one.items()) for one in classes))) if classes else {}
-    for selector, whose in (
-        ({}, f"every pod of {namespace}"),
-        ({"matchLabels": labels}, f"the pods of {name_of(workload)}"),
-    ):
-        mark = hashlib.blake2b(repr((namespace, selector)).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-        key = Key(NETWORK_POLICIES, namespace, f"deny-cloud-metadata-{mark}")
-        if graph.snapshot.entry(key) is None and selector != {"matchLabels": {}}:
-            yield (
-                f"Keep {whose} from the cloud's metadata service: add {network.named(key)}",
-                (Changed(key, None, _guard(selector)),),
-            )
-
-
-def _guard(selector: Mapping[str, Any]) -> Content:
-    peers = [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0", "except": [_METADATA]}},
-             {"ipBlock": {"cidr": "::/0"}}]  # fmt: skip
-    return {"spec": {"podSelector": selector, "policyTypes": ["Egress"], "egress": [{"to": peers}]}}
-
-
 # Admission ----------------------------------------------------------------------------------------------------------
 
 
 def _of_admitted(graph: Graph, edge: Edge, fact: Fact) -> Iterator[Way]:
     live = graph.results["admission"]
-    space = live.spaces.get(fact.scope)
+    space, word = live.spaces.get(fact.scope), fact.through.kind
+    if word == IN_NEW:
+        yield from (Way(*one) for one in guards.of_new_namespaces(graph.snapshot))
     if space is None:
         return  # a namespace that may come has no object
-    word = fact.through.kind
     off = next((node.removeprefix(ENGINE) for node in edge.tail if node.startswith(ENGINE)), "")
     asked = (edge.rule, *graph.catalogue.all[edge.rule].uses)
     wanted = (mask for one in asked if (mask := graph.catalogue.wanted.get((one, word))))
@@ -280,4 +299,13 @@ def _of_admitted(graph: Graph, edge: Edge, fact: Fact) -> Iterator[Way]:
     for through, keys in found:
         subject, scope = space.where
         change = Change(admission.NAME, "loosened", subject, scope, through, ordered(violated(mask)), evidence=keys)
-        yield from (Way(text, changed) for text, changed in admission.edits(live, change) if changed)
+        yield from (Way(_named(text, changed), changed) for text, changed in admission.edits(live, change) if changed)
+
+
+def _named(text: str, changed: Sequence[Changed]) -> str:
+    """What to do about an exception, by the name of its object."""
+    what = text.removeprefix("Take it away")
+    if what == text:
+        return text
+    gone = all(one.new is None for one in changed)
+    return f"{'Delete' if gone else 'Edit'} {listed([admission.named(one.key) for one in changed])}{what}"

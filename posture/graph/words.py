@@ -23,7 +23,7 @@ class Words(Mapping[str, str]):
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._titles = titled(graph.catalogue.all.values())
+        self._titles = titled(graph.catalogue.given)
 
     def __getitem__(self, key: str) -> str:
         """A title, or what a key of `escape_of` or `opening_of` stands for. Raises KeyError."""

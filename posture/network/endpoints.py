@@ -76,7 +76,8 @@ class Endpoint(NamedTuple):
     """A class of pods: equal to every policy. `named` are its container ports: ((name, protocol), number)…
 
     `node`: it lives in the network of its node. `addresses` are those of its pods (of their nodes then); empty where
-    none is known. They come and go with pods and are no part of what the class is.
+    none is known. They come and go with pods and are no part of what the class is, nor is `host`: which of its ports
+    are reached at ports of its nodes, ((protocol, port of the node), port of the pod)….
     """
 
     workload: str
@@ -85,10 +86,11 @@ class Endpoint(NamedTuple):
     named: tuple[tuple[tuple[str, str], int], ...]
     node: bool
     addresses: frozenset[int] = frozenset()
+    host: tuple[tuple[tuple[str, int], int], ...] = ()
 
     @property
     def what(self) -> tuple[Any, ...]:
-        """All but the addresses."""
+        """All but the addresses, its own and its nodes'."""
         return self[:5]
 
     def port(self, name: str, protocol: str) -> Iterator[tuple[str, int]]:
@@ -114,8 +116,9 @@ def folded(
     `seen` are the volatile labels that some policy looks at.
     """
     found: dict[tuple[Any, ...], set[int]] = {}
+    hosted: dict[tuple[Any, ...], set[tuple[tuple[str, int], int]]] = {}
     pods: list[tuple[str, tuple[Any, ...] | None, frozenset[int], frozenset[int]]] = []
-    templates: list[tuple[Any, ...]] = []
+    templates: list[tuple[tuple[Any, ...], Mapping[str, Any]]] = []
     for key in keys:
         content = snapshot.get(key)
         if content is None:
@@ -124,24 +127,28 @@ def folded(
             template = template_of(key, content)
             if template is not None and not _is_hidden(snapshot, key, content):
                 name, spec = workload_of(snapshot, key, content), template.get("spec") or {}
-                templates.append(_what(name, key.namespace, _made(key, content, template), spec, seen))
+                templates.append((_what(name, key.namespace, _made(key, content, template), spec, seen), spec))
             continue
         status, spec = content.get("status") or {}, content.get("spec") or {}
-        hosts = _numbers([status.get("hostIP"), *(one.get("ip") for one in status.get("hostIPs") or ())])
-        own = _numbers(one.get("ip") for one in status.get("podIPs") or ())
+        hosts = numbers([status.get("hostIP"), *(one.get("ip") for one in status.get("hostIPs") or ())])
+        own = numbers(one.get("ip") for one in status.get("podIPs") or ())
         what = None
         if status.get("phase") not in ENDED:
             what = _what(workload_of(snapshot, key, content), key.namespace, content.get("labels"), spec, seen)
             found.setdefault(what, set()).update(hosts if spec.get("hostNetwork") else own)
+            hosted.setdefault(what, set()).update(_hosted(spec))
         pods.append((key.name, what, own, hosts))
     running: dict[str, list[tuple[Any, ...]]] = {}
     for what in found:
         running.setdefault(what[0], []).append(what[2])
-    for what in templates:  # what their pods will be, unless there are such pods already
+    for what, spec in templates:  # what their pods will be, unless there are such pods already
         lasting = {pair for pair in what[2] if pair[0] not in VOLATILE}
         if not any(lasting <= {*labels} for labels in running.get(what[0], ())):
             found.setdefault(what, set())
-    made = {what: Endpoint._make((*what, frozenset(found[what]))) for what in sorted(found)}
+            hosted.setdefault(what, set()).update(_hosted(spec))
+    made = {
+        what: Endpoint._make((*what, frozenset(found[what]), tuple(sorted(hosted[what])))) for what in sorted(found)
+    }
     return tuple(made.values()), {
         name: Pod(made[what] if what else None, own, hosts) for name, what, own, hosts in pods
     }
@@ -202,7 +209,21 @@ def _named(spec: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], int], ...]:
     return tuple(sorted(found))
 
 
-def _numbers(given: Iterable[str | None]) -> frozenset[int]:
+def _hosted(spec: Mapping[str, Any]) -> Iterator[tuple[tuple[str, int], int]]:
+    """Container ports that are reached at a port of the node, but for those at its loopback address.
+
+    In the node's network itself a container listens where it wants, whatever it says: its ports are none of these.
+    """
+    for container in () if spec.get("hostNetwork") else _containers(spec):
+        for port in container.get("ports") or ():
+            at, number, address = port.get("hostPort"), port.get("containerPort"), str(port.get("hostIP") or "")
+            local = address.startswith("127.") or address == "::1"
+            if isinstance(at, int) and isinstance(number, int) and at and not local:
+                yield (port.get("protocol") or "TCP", at), number
+
+
+def numbers(given: Iterable[str | None]) -> frozenset[int]:
+    """Addresses as numbers; what is none is left out."""
     found = set()
     for address in given:
         try:

@@ -226,22 +226,39 @@ def moves(old: Space | None, new: Space | None) -> Iterator[Move]:
 
 
 def users(results: Sequence[Connectivity], moved: Sequence[Move]) -> Mapping[str, Collection[int]]:
-    """The namespaces with a policy that names some of these workloads now and did not before, or the reverse; and the
-    namespaces that these are in. Each with the places of those in the list.
+    """The namespaces whose policies tell these workloads apart another way than before, and the namespaces that these
+    are in. Each with the places of those in the list.
     """
     found: dict[str, set[int]] = {}
     for place, (was, now) in enumerate(moved):
         for _, one in now:
             found.setdefault(one.namespace, set()).add(place)
-        near = [(labels, dict(one.labels) if one.workload else None) for labels, one in (*was, *now)]
-        naming = (each for result in results for end in near for each in lookup_of(result).naming(*end))
-        for peer, names in naming:
-            picked = [{(one.named, one.node) for labels, one in side if _picks(peer, one, labels)}
-                      for side in (was, now)]  # fmt: skip
-            if picked[0] != picked[1]:
-                for name in names:
-                    found.setdefault(name, set()).add(place)
+        for name, picked in _picked(results, was, now).items():
+            looks = [*zip(*picked, (_ends(seat) for seat in (*was, *now)), strict=True)]
+            if {*looks[: len(was)]} != {*looks[len(was) :]}:  # some may be named as before, and others no longer
+                found.setdefault(name, set()).add(place)
     return found
+
+
+def _picked(results: Sequence[Connectivity], was: list[Seat], now: list[Seat]) -> Mapping[str, list[list[bool]]]:
+    """By namespace, which of the classes of a workload each peer of its policies picks: of the peers that do not pick
+    all classes as before.
+    """
+    found: dict[str, list[list[bool]]] = {}
+    changed = {_ends(seat) for seat in was} != {_ends(seat) for seat in now}
+    ends = [(labels, dict(one.labels) if one.workload else None) for labels, one in (*was, *now)]
+    near = {repr(end): end for end in ends}.values()
+    for peer, names in (each for result in results for end in near for each in lookup_of(result).naming(*end)):
+        picks = [_picks(peer, one, labels) for labels, one in (*was, *now)]
+        if any(picks) and (changed or not all(picks)):
+            for name in names:
+                found.setdefault(name, []).append(picks)
+    return found
+
+
+def _ends(seat: Seat) -> tuple[Any, ...]:
+    """What peers see of a class beside its labels."""
+    return seat[1].named, seat[1].node
 
 
 def _picks(peer: Pods, one: Endpoint, labels: Mapping[str, str]) -> bool:

@@ -1,25 +1,30 @@
-"""Ways in from outside: Services with an address or port of their own, Ingresses, and Routes attached to Gateways.
+"""Ways in from outside: Services with an address or port of their own, Ingresses, Routes attached to Gateways, and
+ports of nodes that lead to a pod (`hostPort`; CNI plugin portmap: from any address, with its source kept).
 
 What only opens a way as long as something else takes part is held for open: an Ingress or Gateway needs a controller,
 a Route that leads to another namespace a ReferenceGrant, which is not read, and of a Gateway's listeners only their
 name, port and namespaces are compared with the Route. `loadBalancerSourceRanges` close nothing: they hold for the
 address of the load balancer, while the node ports behind it stay open.
+
+Pods in the network of their node are behind a door only where a Service leads to them: which addresses they listen at
+their objects do not say, and the agents of most clusters are such pods, many of them on the loopback address alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from posture import selectors
 from posture.model import Content, Key, Snapshot
 
-from .endpoints import ENDED, NAME_LABEL, PODS, VOLATILE, Endpoint, workload_of
+from .endpoints import ENDED, NAME_LABEL, PODS, VOLATILE, Endpoint, key_of, numbers, workload_of
 from .ports import span
 
-type How = Literal["LoadBalancer", "NodePort", "ExternalIP", "Ingress", "Gateway"]
-SERVICES = "services"
+type How = Literal["LoadBalancer", "NodePort", "ExternalIP", "Ingress", "Gateway", "HostPort"]
+SERVICES, SLICES = "services", "endpointslices.discovery.k8s.io"
 INGRESSES = "ingresses.networking.k8s.io"
 GATEWAY_API = "gateway.networking.k8s.io"
 GATEWAYS = f"gateways.{GATEWAY_API}"
@@ -38,7 +43,8 @@ _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 
 
 class Entry(NamedTuple):
-    """A way in to the pods of a class. `by` is what opens it, which leads to `service` or is that Service itself.
+    """A way in to the pods of a class. `by` is what opens it, which leads to `service` or is that Service itself; of a
+    port of its nodes both are the workload.
 
     `ports` are those of the pods, where the way ends; `at` says where it begins: addresses, or hosts with paths.
     """
@@ -49,6 +55,10 @@ class Entry(NamedTuple):
     endpoint: Endpoint
     ports: int
     at: tuple[str, ...]
+
+
+type _End = tuple[tuple[Key, How, Key, Endpoint], int, str]
+"""An entry but for its ports and where it begins, of each of which it may have several."""
 
 
 class _Way(NamedTuple):
@@ -63,8 +73,19 @@ class _Way(NamedTuple):
 
 def entries(snapshot: Snapshot, endpoints: Iterable[Endpoint]) -> Iterator[Entry]:
     """The ways in to these classes of pods, sorted. What is malformed opens nothing."""
+    endpoints = tuple(endpoints)
     targets = _Targets(snapshot, endpoints)
     found: dict[tuple[Key, How, Key, Endpoint], tuple[int, set[str]]] = {}
+    for place, ports, where in chain(_through(snapshot, targets), _hosted(targets, endpoints)):
+        before, at = found.get(place, (0, set()))
+        found[place] = before | ports, at | {where}
+    for place in sorted(found, key=lambda place: (*place[:3], place[3].what)):
+        ports, at = found[place]
+        yield Entry(*place, ports, tuple(sorted(at)))
+
+
+def _through(snapshot: Snapshot, targets: _Targets) -> Iterator[_End]:
+    """The ways through Services."""
     for resource, read in _READ.items():
         for key, content in snapshot.objects(resource):
             try:
@@ -73,12 +94,16 @@ def entries(snapshot: Snapshot, endpoints: Iterable[Endpoint]) -> Iterator[Entry
                 continue
             for way in ways:
                 for endpoint, ports in targets.of(way):
-                    place = key, way.how, way.service, endpoint
-                    before, at = found.get(place, (0, set()))
-                    found[place] = before | ports, at | {way.at}
-    for place in sorted(found, key=lambda place: (*place[:3], place[3].what)):
-        ports, at = found[place]
-        yield Entry(*place, ports, tuple(sorted(at)))
+                    yield (key, way.how, way.service, endpoint), ports, way.at
+
+
+def _hosted(targets: _Targets, endpoints: Iterable[Endpoint]) -> Iterator[_End]:
+    """The ways through ports of nodes."""
+    for one in endpoints:
+        by = targets.object_of(one) if one.host else None
+        if by is not None:
+            for (protocol, at), number in one.host:
+                yield (by, "HostPort", by, one), _ports(protocol, [number]), f"its nodes:{at}"
 
 
 # What opens a way ---------------------------------------------------------------------------------------------------
@@ -188,22 +213,50 @@ class _Targets:
         self._snapshot = snapshot
         self._behind: dict[Key, list[Endpoint]] = {}
         self._endpoints: dict[str, list[Endpoint]] = {}
-        for one in endpoints:
+        self._all = tuple(endpoints)
+        for one in self._all:
             self._endpoints.setdefault(one.namespace, []).append(one)
 
     def of(self, way: _Way) -> list[tuple[Endpoint, int]]:
-        """The classes where a way ends, each with its ports there. Nowhere for a Service that picks no pods itself."""
+        """The classes where a way ends, each with its ports there. Where a Service picks no pods itself EndpointSlices
+        say it, by addresses.
+        """
         try:
             spec = (self._snapshot.get(way.service) or {}).get("spec") or {}
-            if spec.get("type") == "ExternalName" or not spec.get("selector"):
+            if spec.get("type") == "ExternalName":
                 return []
             ports = [port for port in spec.get("ports") or ()
                      if way.port is not None and way.port in (port["port"], port.get("name"))
                      and way.protocol == (port.get("protocol") or "TCP")]  # fmt: skip
+            if not spec.get("selector"):
+                return [*self._listed(way.service, ports, way.protocol)]
             return [(one, found) for one in self._selected(way.service, spec["selector"])
                     if (found := _resolved(one, ports, way.protocol))]  # fmt: skip
         except _MALFORMED:
             return []
+
+    def _listed(
+        self, service: Key, ports: Sequence[Mapping[str, Any]], protocol: str
+    ) -> Iterator[tuple[Endpoint, int]]:
+        """The classes at the addresses of a Service's EndpointSlices, of pods of any namespace. A slice says by the
+        name of a Service's port which port it is there; without a number it is every port.
+        """
+        for content in self._slices.get((service.namespace, service.name), ()):
+            names = {port.get("name") or "" for port in ports}
+            found = 0
+            for port in content["ports"]:
+                if port["name"] in names and port["protocol"] == protocol:
+                    found |= _ports(protocol, [port["port"]]) if "port" in port else span(protocol, 1, 65535)
+            there = numbers(content.get("addresses") or ())
+            yield from ((one, found) for one in self._all if found and one.addresses & there)
+
+    @cached_property
+    def _slices(self) -> Mapping[tuple[str, str], list[Content]]:
+        found: dict[tuple[str, str], list[Content]] = {}
+        for key, content in self._snapshot.objects(SLICES):
+            if content.get("addresses"):
+                found.setdefault((key.namespace, content["service"]), []).append(content)
+        return found
 
     def _selected(self, service: Key, selector: Mapping[str, str]) -> list[Endpoint]:
         if service not in self._behind:
@@ -215,6 +268,14 @@ class _Targets:
                 found = [one for one in found if one.workload in workloads]
             self._behind[service] = found
         return self._behind[service]
+
+    def object_of(self, endpoint: Endpoint) -> Key | None:
+        """What runs: the controller where it is read, else one of its pods."""
+        known = key_of(self._snapshot, endpoint.workload)
+        return known or next((
+            key for key in sorted(self._pods.get(endpoint.namespace, ()))
+            if workload_of(self._snapshot, key, self._snapshot.get(key) or {}) == endpoint.workload
+        ), None)  # fmt: skip
 
     def _workloads(self, namespace: str, selector: Mapping[str, str]) -> Iterator[str]:
         """The workloads that run a pod with some labels."""
@@ -241,9 +302,15 @@ def _resolved(endpoint: Endpoint, ports: Iterable[Mapping[str, Any]], protocol: 
     for port in ports:
         target = port.get("targetPort") or port["port"]
         numbers = [number for _, number in endpoint.port(target, protocol)] if isinstance(target, str) else [target]
-        for number in numbers:
-            try:
-                found |= span(protocol, number, number)
-            except (TypeError, ValueError):
-                continue  # no port, of a manifest that no API server would take
+        found |= _ports(protocol, numbers)
+    return found
+
+
+def _ports(protocol: str, numbers: Iterable[int]) -> int:
+    found = 0
+    for number in numbers:
+        try:
+            found |= span(protocol, number, number)
+        except (TypeError, ValueError):
+            continue  # no port, of a manifest that no API server would take
     return found

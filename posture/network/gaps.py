@@ -13,7 +13,7 @@ from .connectivity import POLICIES, TIERS, Connectivity
 from .endpoints import NAMESPACE, PODS, WORKLOADS
 from .evaluate import NAMESPACES
 from .opaque import OPAQUE
-from .policies import NETWORK_POLICIES, Policy, Unsure, compiled
+from .policies import DIRECTIONS, NETWORK_POLICIES, Policy, Unsure, compiled
 
 
 def named(key: Key) -> str:
@@ -100,6 +100,7 @@ def gaps(snapshot: Snapshot) -> Iterator[Gap]:
     above = sorted((policy for policy in every if policy.key.resource in TIERS and not policy.error),
                    key=lambda policy: policy.key)  # fmt: skip
     yield from _unsure(above)
+    yield from _closed(above)
     yield from _equal(above)
 
 
@@ -110,6 +111,15 @@ def _unsure(policies: Sequence[Policy]) -> Iterator[Gap]:
                        if isinstance(peer, Unsure)})  # fmt: skip
         if what:
             text = f"{named(policy.key)}: which addresses its {listed(what)} have is not known"
+            yield Gap(policy.key.resource, "", "not modelled", text)
+
+
+def _closed(policies: Sequence[Policy]) -> Iterator[Gap]:
+    """Rules that fail closed, whose peers are nobody or everybody: a plugin of a later version may do what they say."""
+    for policy in policies:
+        if not all(rule.peers for direction in DIRECTIONS for rule in policy.rules(direction) or ()):
+            text = (f"{named(policy.key)}: a rule has a peer or a port of a kind that is not known, and fails closed: "
+                    "Accept matches nothing, Deny and Pass deny everything")  # fmt: skip
             yield Gap(policy.key.resource, "", "not modelled", text)
 
 

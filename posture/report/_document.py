@@ -10,7 +10,7 @@ from posture import __version__
 from posture.drift.causes import UPGRADE
 from posture.groups import Group, grouped
 from posture.kinds import called, manifest
-from posture.model import SEVERITIES, AttackPath, Check, Decision, Finding, Fix, Gap, Key, Unit
+from posture.model import SEVERITIES, AttackPath, Check, Decision, Edit, Finding, Fix, Gap, Key, Unit
 
 SCHEMA = "posture.report/v1"
 SHOWN_MEMBERS = 20
@@ -72,7 +72,7 @@ def finding_record(
         "ownerWhy": "assigned" if finding.assignee else finding.owner.why,
         "unowned": finding.owner.unowned and not finding.assignee,
         "told": list(finding.owner.told),
-        "fix": _fix(finding.fix),
+        "fix": fix_record(finding.fix) if finding.fix else None,
         "noFix": finding.no_fix,
         "decision": _decision(finding.decision),
     }  # fmt: skip
@@ -95,15 +95,17 @@ def attack_path(path: AttackPath) -> dict[str, Any]:
     return {"source": path.source, "sink": path.target, "others": path.others, "steps": steps}
 
 
-def _fix(fix: Fix | None) -> dict[str, Any] | None:
-    if fix is None:
-        return None
-    edits = [
-        {"object": reference(edit.key), "delete": edit.new is None,
-         "manifest": None if edit.new is None else manifest(edit.key, edit.new, edit.absent)}
-        for edit in fix.edits
-    ]  # fmt: skip
-    return {"text": fix.text, "edits": edits, "breaks": list(fix.breaks)}
+def fix_record(fix: Fix) -> dict[str, Any]:
+    """A fix as a report holds it."""
+    return {"text": fix.text, "edits": [_edit(edit) for edit in fix.edits], "breaks": list(fix.breaks),
+            "stays": list(fix.stays)}  # fmt: skip
+
+
+def _edit(edit: Edit) -> dict[str, Any]:
+    whole = edit.new if edit.patch is None else None
+    return {"object": reference(edit.key), "delete": edit.new is None,
+            "manifest": None if whole is None else manifest(edit.key, whole, edit.absent),
+            "patch": edit.patch}  # fmt: skip
 
 
 def _decision(decision: Decision | None) -> dict[str, str] | None:

@@ -6,8 +6,10 @@ import re
 from collections import Counter, defaultdict
 from typing import Any
 
+from posture.graph.sentences import reaching
+from posture.model import AttackPath
 from posture.report import Report
-from posture.text import ago, count, gap_place, listed, parse_time, visible
+from posture.text import ago, begun, count, gap_place, listed, parse_time, visible
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|~#$]|:(?=//)|(?<=www)\.)")
 _LIST = re.compile(r"[-+=]|\d+[.)]")
@@ -41,8 +43,9 @@ def render(report: Report) -> str:
     by_group: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for finding in report["findings"]:
         by_group[finding["cluster"], finding["group"]].append(finding)
+    proofs: dict[Any, str] = {}
     for group in report["groups"]:
-        lines += _group(group, by_group[group["cluster"], group["id"]], names[group["cluster"]])
+        lines += _group(group, by_group[group["cluster"], group["id"]], names[group["cluster"]], proofs)
     if not report["groups"]:
         read = ", as far as it could be read" if report["gaps"] else ""
         lines += [f"Nothing became possible that was not agreed{read}.", ""]
@@ -90,7 +93,23 @@ def _age(one: Any, now: str) -> str:
     return f" ({ago(one['created'], parse_time(now))})" if one["created"] else ""
 
 
-def _group(group: Any, members: list[Any], cluster: str) -> list[str]:
+def _path(path: Any, proofs: dict[Any, str], finding: str) -> list[str]:
+    """A path with its proof; one that was printed with another finding is only named."""
+    said = escape(begun(reaching(AttackPath(path["source"], path["sink"], (), path["others"]))))
+    proof = tuple(step["text"] for step in path["steps"])
+    if not proof:
+        return [f"{said} by it.", ""]
+    known = proofs.setdefault((path["sink"], proof), finding)
+    if known != finding:
+        return [f"{said} by the steps that `{known[:8]}` shows.", ""]
+    return [f"{said} by it:", "", *(f"1. {escape(step['text'])}{_whose(step)}" for step in path["steps"]), ""]
+
+
+def _whose(step: Any) -> str:
+    return f" ({escape(step['owner'])}, `{step['finding'][:8]}`)" if step["finding"] else ""
+
+
+def _group(group: Any, members: list[Any], cluster: str, proofs: dict[Any, str]) -> list[str]:
     first = members[0]
     lines = [f"## {group['severity'].upper()} {escape(group['message'])}", ""]
     lines += [f"Owner: {escape(', '.join(group['owners']))}. Group `{group['id']}`{cluster}.", ""]
@@ -98,9 +117,7 @@ def _group(group: Any, members: list[Any], cluster: str) -> list[str]:
         if "why" in reason:
             lines += [f"{escape(reason['why'])} {escape(reason['remedy'])}", ""]
     for path in first["attackPaths"][:1]:
-        lines += [f"{escape(path['source'])} can reach {escape(path['sink'])} by it:", ""]
-        lines += [f"1. {escape(step['text'])}" + (f" ({escape(step['owner'])})" if step["owner"] else "")
-                  for step in path["steps"]] + [""]  # fmt: skip
+        lines += _path(path, proofs, first["id"])
     shown = members[:20]
     for finding in shown:
         status = "" if finding["status"] == "open" else f" ({finding['status']})"

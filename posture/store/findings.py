@@ -114,7 +114,7 @@ def _content(finding: Finding) -> str:
     return orjson.dumps({
         "through": finding.through, "effective": finding.effective, "reasons": finding.reasons,
         "gained": finding.gained, "headline": finding.headline, "path": finding.path, "causes": finding.causes,
-        "fix": None if fix is None else {"text": fix.text, "edits": fix.edits, "breaks": fix.breaks},
+        "fix": fix and {"text": fix.text, "edits": fix.edits, "breaks": fix.breaks, "stays": fix.stays},
         "no_fix": finding.no_fix, "owner": finding.owner, "paths": finding.paths,
     }, default=list).decode()  # fmt: skip
 
@@ -146,8 +146,8 @@ def _path(given: Sequence[Any]) -> AttackPath:
 def _fix(given: Mapping[str, Any] | None) -> Fix | None:
     if given is None:
         return None
-    edits = tuple(Edit(Key(*key), new, tuple(map(tuple, absent))) for key, new, absent in given["edits"])
-    return Fix(given["text"], edits, tuple(given["breaks"]))
+    edits = tuple(Edit(Key(*key), new, tuple(map(tuple, absent)), *more) for key, new, absent, *more in given["edits"])
+    return Fix(given["text"], edits, tuple(given["breaks"]), tuple(given.get("stays", ())))
 
 
 def select(store: Store, where: str = "", args: Iterable[Any] = ()) -> Iterator[Finding]:

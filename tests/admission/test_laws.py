@@ -416,7 +416,13 @@ def test_a_law_holds_for_many_clusters(
 ) -> None:
     """The same for many more; POSTURE_SEED repeats a run."""
     seed = int(os.environ.get("POSTURE_SEED") or Random().randrange(2**32))
-    cases = sum(law(Random(f"{seed}:{number}"), settings) for number in range(MANY))
+    cases = 0
+    for number in range(MANY):
+        try:
+            cases += law(Random(f"{seed}:{number}"), settings)
+        except AssertionError as error:
+            error.add_note(f"POSTURE_SEED={seed}, cluster {number}")
+            raise
     record_property(FIGURE, f"admission: {law.__name__.replace('_', ' ')}: {cases:,} cases in {MANY} clusters ({seed})")
 
     assert cases

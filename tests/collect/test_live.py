@@ -125,6 +125,8 @@ def one_of_each(namespace: str) -> list[dict[str, Any]]:
         *roles,
         *(binding(namespace, each, "nobody") for each in roles),
         some("ServiceAccount", "s", namespace),
+        some("PersistentVolume", namespace,
+             spec={"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/srv"}}),
         some("Pod", "p", namespace, spec={**containers, "serviceAccountName": "s"}),
         some("ReplicationController", "rc", namespace, spec={"selector": labels, "template": template}),
         some("ReplicaSet", "rs", namespace, "apps/v1", spec=controller),
@@ -483,8 +485,11 @@ class TestNamed:
         assert {gap.reason for gap in snapshot.gaps} == {"not collected"}
 
 
-def test_a_slice_of_endpoints_stays_the_same_while_pods_come_and_go(plane: ControlPlane) -> None:
-    """Whether any is ready is all that is kept, and what is kept can be sent back."""
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_slice_of_endpoints_stays_the_same_while_pods_come_and_go(plane: ControlPlane, by_hand: bool) -> None:
+    """Whether any is ready is all that is kept, beside the addresses that somebody writes by hand; and what is kept can
+    be sent back.
+    """
     plane.apply([some("Namespace", "slices")])
     path = "/apis/discovery.k8s.io/v1/namespaces/slices/endpointslices"
     seen: list[Any] = []
@@ -498,6 +503,8 @@ def test_a_slice_of_endpoints_stays_the_same_while_pods_come_and_go(plane: Contr
             one = some("EndpointSlice", "web-x", "slices", "discovery.k8s.io/v1", addressType="IPv4",
                        endpoints=endpoints, ports=[{"name": "b", "port": 443}, {"name": "a", "port": 80}])  # fmt: skip
             one["metadata"]["labels"] = {"kubernetes.io/service-name": "web", "pod-template-hash": str(len(seen))}
+            if not by_hand:
+                one["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] = "endpointslice-controller.k8s.io"
             plane.request("POST", path, one)
             kept = read(client, kinds=[BY_NAME[key.resource]]).get(key)
             assert kept is not None
@@ -507,7 +514,11 @@ def test_a_slice_of_endpoints_stays_the_same_while_pods_come_and_go(plane: Contr
             assert read(client, kinds=[BY_NAME[key.resource]]).get(key) == kept
             plane.request("DELETE", f"{path}/web-x")
     ports = [{"name": "a", "protocol": "TCP", "port": 80}, {"name": "b", "protocol": "TCP", "port": 443}]
-    assert seen == [{"service": "web", "ports": ports, "ready": ready} for ready in (False, False, True, True)]
+    addresses = [[], ["10.0.0.1"], ["10.0.0.2"], ["10.0.0.3", "10.0.0.4"]] if by_hand else [[]] * 4
+    assert seen == [
+        {"service": "web", "ports": ports, "ready": ready} | ({"addresses": some_} if some_ else {})
+        for ready, some_ in zip((False, False, True, True), addresses, strict=True)
+    ]  # fmt: skip
 
 
 @pytest.mark.prove

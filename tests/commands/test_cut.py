@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,7 @@ def test_the_edits_are_yaml_and_the_rest_is_comments(folder: Path) -> None:
         "# what stops with it:",
         "#   ServiceAccount pay/web can no longer list secrets in pay",
         "# or: Delete RoleBinding pay/read",
+        "#   ServiceAccount pay/web can no longer list secrets in pay, and 1 more rule",
     ]
     (edited,) = yaml.safe_load_all("\n".join(lines))
     assert (edited["kind"], edited["metadata"]["name"]) == ("Role", "read")
@@ -58,6 +61,38 @@ def test_what_is_to_be_deleted_is_a_command(surroundings: Path) -> None:
     assert deletion < min(others), "the command is below what it does, not below other proposals"
 
 
+def test_how_a_workload_runs_is_edited_by_a_patch(surroundings: Path) -> None:
+    """It is a command too: a workload is never printed, since its environment is not kept."""
+    root = {"name": "a", "image": "a", "securityContext": {"privileged": True}, "env": [{"name": "KEY", "value": "x"}]}
+    write(surroundings / "c" / "a.json", [guarded("pay"), deployment("pay", "app", {"app": "app"}, containers=[root])])
+    asked = (*PATH, "--source", "pay/app", "--sink", "node", "--cut")
+    spec = {"containers": [{"name": "a", "securityContext": None}]}
+    patch = {"spec": {"template": {"spec": spec}}}
+
+    (line,) = [line for line in posture(*asked).out.splitlines() if line.startswith("# patch: ")]
+    *command, text, resource, where, namespace, name = shlex.split(line.removeprefix("# patch: "))
+    assert command == ["kubectl", "patch", "--type", "strategic", "--patch"]
+    assert (json.loads(text), resource, where, namespace, name) == (patch, "deployments.apps", "-n", "pay", "app")
+    (edit,) = posture(*asked, "-o", "json").json["cut"]["fixes"][0]["edits"]
+    assert (edit["delete"], edit["manifest"], edit["patch"]) == (False, None, patch)
+
+
+def test_a_last_resort_is_told_last(surroundings: Path) -> None:
+    """Two grants of one's own come before the one of another account; that fewer would do is said."""
+    bound = [one for name in ("one", "two") for one in (
+        role(name, rule("create", "pods"), namespace="pay"),
+        binding(name, f"Role/{name}", account("pay", "web"), namespace="pay"),
+    )]  # fmt: skip
+    everything = binding("all", "ClusterRole/cluster-admin", account("pay", "job"))
+    objects = [*cluster("web", "job"), *bound, everything]
+    write(surroundings / "c" / "a.json", objects)
+    out = posture(*PATH, "--source", "serviceaccount:pay/web", "--sink", "cluster-admin", "--cut").out
+    said = " ".join(line.removeprefix("# ").strip() for line in out.splitlines() if line.startswith("#"))
+    assert "is cut by 2 objects (checked): 1 object would do, as a last resort" in said
+    assert said.index("Delete RoleBinding pay/one and delete RoleBinding pay/two") < said.index("or: ")
+    assert said.index("or: Delete ClusterRoleBinding all ServiceAccount pay/job can no longer") > 0
+
+
 def test_programs_get_all_of_it(folder: Path) -> None:
     """Each fix with its edits and what it breaks, how few objects may do, and whether all were tried."""
     found = posture(*CUT, "-o", "json").json["cut"]
@@ -75,11 +110,17 @@ def test_where_there_is_no_path_there_is_nothing_to_cut(folder: Path) -> None:
 
 @pytest.mark.parametrize("args", [
     ("--sink", "node"),
+    (),
     ("--source", "outside"),
-    ("--source", "outside", "--sink", "node", "-o", "dot"),
     ("--all",),
     ("--blast", "outside"),
 ])  # fmt: skip
 def test_it_needs_both_ends(folder: Path, args: tuple[str, ...]) -> None:
-    """Without a source and a target, or as a picture, it is an error of use."""
+    """Without a source and a target it is an error of use."""
     assert "--cut needs --source and --sink" in posture(*PATH, *args, "--cut", code=2).err
+
+
+def test_it_is_no_picture(folder: Path) -> None:
+    """Edits cannot be drawn."""
+    args = ("--source", "outside", "--sink", "node", "-o", "dot", "--cut")
+    assert "--cut is no picture" in posture(*PATH, *args, code=2).err

@@ -163,6 +163,25 @@ def test_a_name_that_looks_like_a_flag_is_a_name(world: World) -> None:
     )
 
 
+def test_the_fix_of_a_workload_is_a_patch_and_what_it_leaves_open_is_shown(world: World) -> None:
+    """A command to send what differs, no manifest; and below the fix who reaches the same target all the same."""
+    patch = {"spec": {"template": {"spec": {"hostPID": None}}}}
+    edit = Edit(Key("deployments.apps", "pay", "web"), {"spec": {}}, (), patch)
+    with open_store("posture.db") as store, store.transaction() as connection:
+        one = next(findings.select(store, "f.fingerprint = ?", (world.id(EVE),)))
+        fix = Fix("Put Deployment pay/web back", (edit,), ("it ends",), ("User ann still reaches node by another way",))
+        findings.save(connection, [replace(one, fix=fix)])
+
+    assert posture("findings", "show", world.id(EVE), "--fix").out == (
+        "# Put Deployment pay/web back: kubectl patch --type strategic --patch "
+        """'{"spec":{"template":{"spec":{"hostPID":null}}}}' deployments.apps -n pay web\n"""
+    )
+    said = " ".join(posture("findings", "show", world.id(EVE)).out.split())
+    assert "also: it ends but: User ann still reaches node by another way" in said
+    (shown,) = posture("findings", "show", world.id(EVE), "-o", "json").json
+    assert (shown["fix"]["edits"][0]["manifest"], shown["fix"]["edits"][0]["patch"]) == (None, patch)
+
+
 def test_the_fix_of_a_constraint_names_its_own_kind(world: World) -> None:
     """Constraints of all kinds are held together; kubectl knows each by the resource of its kind."""
     keys = [Key("*.constraints.gatekeeper.sh", "", f"K8sRequired/{name}") for name in ("one", "two")]

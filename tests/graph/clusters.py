@@ -43,12 +43,15 @@ GHOST = "ghost"
 OFTEN = (
     "escalate-clusterroles", "escalate-roles", "create-rolebinding-to-role", "weaken-admission-policies", "move-pods",
     "create-clusterrole-with-any-rule", "escape-in-new-namespace", "escape-to-node", "act-as-node-by-own-pod",
+    "create-role-with-any-rule", "run-in-new-namespace", "join-clusterrolebinding", "join-rolebinding-to-role",
+    "join-rolebinding-to-clusterrole",
 )  # fmt: skip
 """Escalations of which the effect needs something else to be there."""
 
 NAMES = (
     *("x", "y", "x", GHOST, "p0", "p1", "r0", "r1", "r2", "r3", "ann", "bob", "cluster-admin", "kube-system", "a"),
     *("system:masters", "system:authenticated", "system:serviceaccount:a:x", "devs", "", "*", "x*"),
+    *("admins", "b0a", "b1a", GHOST, "latent", "n1", "n2", "d0", "d1"),
 )
 """What rules are limited to: names of what there is, and of what looks like a pattern and is none."""
 
@@ -134,7 +137,8 @@ def subject(random: Random, spaces: Sequence[str]) -> Object:
         user("ann"), user("bob"), user("system:anonymous"), user("dev*"), user(f"system:serviceaccount:{where}:{name}"),
         group("devs"), group("system:serviceaccounts"), group(f"system:serviceaccounts:{where}"),
         group("system:authenticated"), group("system:unauthenticated"), group("system:serviceaccounts:*"),
-        group("system:bootstrappers"), account(where, "*"),
+        group("system:bootstrappers"), account(where, "*"), account("gone", "default"),
+        group("system:serviceaccounts:gone"),
     ))  # fmt: skip
 
 
@@ -180,6 +184,8 @@ def workload(random: Random, number: int, where: str) -> Object:
             made["metadata"]["ownerReferences"] = [controller("rs")]
     if random.random() < 0.2:
         inner["containers"][0]["securityContext"] = {"privileged": True}
+    if random.random() < 0.3:
+        inner["containers"][0]["stdin"] = True
     return made
 
 
@@ -229,6 +235,10 @@ def random_cluster(random: Random, size: Size) -> list[Object]:
     for where in spaces:
         if random.random() < 0.2:
             found.append(binding("admin", "ClusterRole/cluster-admin", subject(random, spaces), namespace=where))
+    if random.random() < 0.3:  # a role that is not there yet
+        where = random.choice(("", *spaces))
+        kind = random.choice(("Role", "ClusterRole")) if where else "ClusterRole"
+        found.append(binding("latent", f"{kind}/{GHOST}", subject(random, spaces), namespace=where))
     if random.random() < 0.2:
         found += refuses("configmaps")
     if random.random() < 0.2:
@@ -267,7 +277,7 @@ def _wanted(random: Random, number: int) -> Iterator[tuple[Mapping[str, Any], Ma
     while number > 0:
         if not pending:
             one = random.choice(files())
-            if random.random() < 0.15:
+            if random.random() < 0.3:
                 one = known[random.choice(OFTEN)]
             for each in (one, *(known[used] for used in one.get("uses", ()))):
                 pending += [(each, request) for request in each.get("requests", ())]

@@ -28,6 +28,7 @@ from tests.rbac.accounts import (
     CSR,
     DRY,
     INSIDE,
+    MARK,
     NS,
     READ,
     ROLES,
@@ -124,6 +125,7 @@ def objects() -> Iterator[Object]:
     labelled = {"name": "proof-labelled", "namespace": NS, "labels": {"proof": "read"}}
     yield {"apiVersion": "v1", "kind": "Secret", "metadata": labelled, "data": {"key": SECRET}}
     yield role("proof-pods", rule("get", "pods"), namespace=NS)
+    yield from (OPS, CLUSTER_OPS)
     yield service_account(NS, "proof-spelled")
     yield role("proof-token", rule("create", "serviceaccounts/token"), namespace=NS)
     yield binding("proof-token", "Role/proof-token", user(SPELLED), namespace=NS)
@@ -197,6 +199,19 @@ BIND_ADMIN = rule("bind", "clusterroles", RBAC, names=["cluster-admin"])
 BIND_WIDE = rule("bind", "roles", RBAC, names=["wide"])
 ANY_BIND = rule("bind", "clusterroles", RBAC)
 
+GIVEN = binding("given", "Role/wide", user("real-ann"), namespace=NS)
+OPS = binding("proof-ops", "ClusterRole/real-wide", user("proof-ann"), namespace=NS)
+CLUSTER_OPS = binding("proof-ops", "ClusterRole/real-wide", user("proof-ann"), labels=MARK)
+
+
+def joined(path: str, existing: Object, verb: str) -> Asked:
+    """Somebody is put into a binding that exists."""
+    subjects = [*existing["subjects"], {"apiGroup": RBAC, **user("zoe")}]
+    if verb == "update":
+        return ask(f"PUT {path}?{DRY}", {**existing, "subjects": subjects})
+    return ask(f"PATCH {path}?{DRY}", {"subjects": subjects})
+
+
 BINDING_WRITES = [
     proof("create-clusterrolebinding", "post", everywhere(BIND_ADMIN, rule("create", "clusterrolebindings", RBAC)),
           ask(f"POST {CLUSTER_BINDINGS}?{DRY}", fresh_binding("ClusterRole/cluster-admin", inside=False))),
@@ -209,6 +224,17 @@ BINDING_WRITES = [
           (*everywhere(BIND_ADMIN), *everywhere_named("patch", "clusterrolebindings", RBAC, "cluster-admin")),
           ask(f"PATCH {CLUSTER_BINDINGS}/cluster-admin?{DRY}",
               {"subjects": [group("system:masters"), user("zoe")]})),
+    *(proof("join-clusterrolebinding", verb,
+            everywhere(rule("bind", "clusterroles", RBAC, names=["real-wide"]),
+                       rule(verb, "clusterrolebindings", RBAC, names=["proof-ops"])),
+            joined(f"{CLUSTER_BINDINGS}/proof-ops", CLUSTER_OPS, verb)) for verb in ("update", "patch")),
+    *(proof("join-rolebinding-to-clusterrole", verb,
+            here(rule("bind", "clusterroles", RBAC, names=["real-wide"]),
+                 rule(verb, "rolebindings", RBAC, names=["proof-ops"])),
+            joined(f"{BINDINGS_HERE}/proof-ops", OPS, verb)) for verb in ("update", "patch")),
+    *(proof("join-rolebinding-to-role", verb,
+            here(BIND_WIDE, rule(verb, "rolebindings", RBAC, names=["given"])),
+            joined(f"{BINDINGS_HERE}/given", GIVEN, verb)) for verb in ("update", "patch")),
     proof("create-rolebinding-to-clusterrole", "post", here(BIND_ADMIN, rule("create", "rolebindings", RBAC)),
           ask(f"POST {BINDINGS_HERE}?{DRY}", fresh_binding("ClusterRole/cluster-admin"))),
     proof("create-rolebinding-to-clusterrole", "apply",

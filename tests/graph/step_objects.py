@@ -119,6 +119,15 @@ def claim(name: str, where: str, *, admin: bool) -> Object:
     }  # fmt: skip
 
 
+def claim_template(name: str, where: str) -> Object:
+    """A ResourceClaimTemplate of the same."""
+    spec = claim(name, where, admin=False)["spec"]
+    return {
+        "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate", "metadata": metadata(name, where),
+        "spec": {"spec": spec},
+    }  # fmt: skip
+
+
 def clear(plane: ControlPlane, paths: Iterable[str]) -> None:
     """Take away what is in no namespace of the tests' own; other tests read the same cluster."""
     for path in paths:

@@ -117,6 +117,8 @@ def test_an_engine_that_is_switched_off_is_one_that_there_is(one: Any) -> None:
 
 @pytest.mark.parametrize("one", [one for one in catalogue() if one.unproven], ids=lambda one: one.id)
 def test_what_no_request_shows_says_who_acts_and_where_that_is_written(one: Any) -> None:
-    """`unproven` names a source: a file, a KEP, a manual or a page."""
-    named = r"https://|KEP \d+|kubernetes v1\.|Kubernetes 1\.|Kubernetes RBAC good practices|MITRE T\d+|\(.+\)|docs\."
-    assert re.search(named, one.unproven), one.unproven
+    """`unproven` names a source: a file of a release or of a repository, a KEP, a manual or a page."""
+    of_a_repository = r"[\w./-]+/[\w.-]+ (.* )?of [\w-]+/[\w-]+|[\w-]+/[\w-]+, pkg/[\w/.-]+"
+    of_a_release = r"(kubernetes|kyverno|gatekeeper) v\d+\.\d+\.|Kubernetes 1\.\d+"
+    others = r"https://|KEP \d+|Kubernetes RBAC good practices|MITRE T\d+|capabilities\(7\)|docs\."
+    assert re.search(f"{of_a_repository}|{of_a_release}|{others}", one.unproven), one.unproven

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.generator.network import pod
+from tests.generator.network import deployment, pod
 from tests.generator.objects import Object, account, binding, discovery, namespace, role, rule, service_account
 from tests.graph.custom import EVERYWHERE, split
 from tests.graph.graphs import graph_of, held_by
@@ -18,15 +18,20 @@ CONTROLLERS = (
     ("flux-system", "kustomize-controller"), ("flux-system", "helm-controller"), ("velero", "velero-server"),
     ("cattle-fleet-local-system", "fleet-agent"), ("crossplane-system", "provider-kubernetes-1a2b3c"),
     ("olm", "olm-operator-serviceaccount"), ("kyverno", "kyverno-background-controller"),
-    ("monitoring", "prometheus-k8s"), (TEAM, "deployer"), (TEAM, "dev"), ("other", "default"),
+    ("crossplane-system", "crossplane"), ("crossplane-system", "provider-helm-1a2b3c"), ("kro-system", "kro"),
+    ("metacontroller", "metacontroller"), ("monitoring", "prometheus-k8s"),
+    (TEAM, "deployer"), (TEAM, "dev"), ("other", "default"),
 )  # fmt: skip
+
+OF_THEIR_OWN = ("config-management-system", "fleet-local", "kube-system")
+"""Namespaces that only some controllers look at."""
 
 
 def cluster(resources: Iterable[str], where: str, served: Iterable[str]) -> list[Object]:
     """A cluster with every controller, in which one ServiceAccount may write some custom resources, in a namespace or
     everywhere, and these are served.
     """
-    found = [namespace(name) for name in sorted({*(where for where, _ in CONTROLLERS), "fleet-local"})]
+    found = [namespace(name) for name in sorted({*(where for where, _ in CONTROLLERS), *OF_THEIR_OWN})]
     found += [service_account(place, name) for place, name in CONTROLLERS]
     found += discovery(*((plural, api_group, f"{plural}.{api_group}" not in EVERYWHERE)
                          for api_group, plural in map(split, served)))  # fmt: skip
@@ -65,14 +70,34 @@ LEADS = [
     ("gatekeeper-changes-pods", "", ("assign.mutations.gatekeeper.sh",), "workload:other/web[Pod]"),
     ("prometheus-sends-its-token", TEAM, ("servicemonitors.monitoring.coreos.com",),
      "serviceaccount:monitoring/prometheus-k8s"),
+    ("openshift-writes-to-nodes", "", ("machineconfigs.machineconfiguration.openshift.io",), "node:*"),
     ("karpenter-starts-nodes", "", ("ec2nodeclasses.karpenter.k8s.aws",), "node:*"),
     ("k3s-installs", TEAM, ("helmcharts.helm.cattle.io",), "cluster-admin"),
+    ("k3s-changes-values", "kube-system", ("helmchartconfigs.helm.cattle.io",), "cluster-admin"),
+    ("config-sync-in-its-own-namespace", "config-management-system", ("rootsyncs.configsync.gke.io",),
+     "cluster-admin"),
+    ("olm-installs-extensions", "", ("clusterextensions.olm.operatorframework.io",), "cluster-admin"),
+    ("bindings-by-definition", "", ("rbacdefinitions.rbacmanager.reactiveops.io",), "cluster-admin"),
+    ("kyverno-rewrites", "", ("mutatingpolicies.policies.kyverno.io",), "cluster-admin"),
+    ("kyverno-changes-pods", "other", ("policies.kyverno.io",), "workload:other/web[Pod]"),
+    ("metacontroller-creates", "", ("compositecontrollers.metacontroller.k8s.io",),
+     "serviceaccount:metacontroller/metacontroller"),
+    ("kro-creates", "", ("resourcegraphdefinitions.kro.run",), "serviceaccount:kro-system/kro"),
+    ("a-function-composes", "", ("functions.pkg.crossplane.io",), "serviceaccount:crossplane-system/crossplane"),
+    ("a-release-of-a-tenant", TEAM, ("releases.helm.m.crossplane.io",),
+     "serviceaccount:crossplane-system/provider-helm-1a2b3c"),
+    ("knative-runs-as-any", TEAM, ("services.serving.knative.dev",), "serviceaccount:team/deployer"),
+    ("knative-mounts-secrets", TEAM, ("services.serving.knative.dev",), "secrets/team"),
 ]  # fmt: skip
 LEADS_NOWHERE = [
     ("argo-elsewhere", TEAM, ("applications.argoproj.io",), "serviceaccount:argocd/argocd-application-controller"),
     ("velero-elsewhere", TEAM, ("backups.velero.io",), "serviceaccount:velero/velero-server"),
     ("fleet-deploys-to-others", TEAM, ("bundles.fleet.cattle.io",),
      "serviceaccount:cattle-fleet-local-system/fleet-agent"),
+    ("knative-refuses-what-escapes", TEAM, ("services.serving.knative.dev",), "node:*"),
+    ("config-sync-elsewhere", TEAM, ("rootsyncs.configsync.gke.io",), "cluster-admin"),
+    ("values-of-another-namespace", TEAM, ("helmchartconfigs.helm.cattle.io",), "cluster-admin"),
+    ("kyverno-in-another-namespace", TEAM, ("policies.kyverno.io",), "workload:other/web[Pod]"),
     ("half-of-olm", TEAM, ("subscriptions.operators.coreos.com",), "serviceaccount:olm/olm-operator-serviceaccount"),
     ("an-issuer-of-the-namespace", TEAM, ("issuers.cert-manager.io",), "secrets"),
     ("a-store-of-the-namespace", TEAM, ("secretstores.external-secrets.io",), "serviceaccount:other/default"),
@@ -98,3 +123,18 @@ def test_without_the_custom_resource_it_leads_nowhere(where: str, resources: tup
 def test_where_the_controller_does_not_look_it_leads_nowhere(where: str, resources: tuple[str, ...], head: str) -> None:
     """Controllers that obey one namespace, and halves of a condition."""
     assert head not in held_by(graph_of(cluster(resources, where, resources), catalogue()), DEV)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("argocd-application-controller", True), ("gitops", False)], ids=["as-released", "renamed"]
+)
+def test_a_controller_is_known_by_what_runs_too(name: str, expected: bool) -> None:
+    """Whoever installs it may have it run as a ServiceAccount of any name; its workload has the name of its release."""
+    resource = "applications.argoproj.io"
+    objects = [
+        *cluster([resource], "argocd", [resource]), service_account("argocd", "gitops-ctl"),
+        deployment("argocd", name, {"app": name}, serviceAccountName="gitops-ctl"),
+    ]  # fmt: skip
+    found = held_by(graph_of(objects, catalogue()), DEV)
+
+    assert ("serviceaccount:argocd/gitops-ctl" in found) is expected

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from posture.graph.escapes import escape
+from posture.graph.evaluate import updated
+from posture.model import Changed
 from tests.generator.network import deployment, pod
-from tests.generator.objects import Object, namespace
+from tests.generator.objects import Object, metadata, namespace, snapshot
 from tests.graph.graphs import graph_of, held_by
 from tests.graph.scene import ESCALATIONS
 
@@ -156,3 +158,57 @@ def test_the_nodes_of_a_privileged_workload(objects: list[Object], nodes: set[st
 
     assert "node" in found
     assert {node for node in found if node.startswith("node:")} == nodes
+
+
+# Volumes that are places of a node ----------------------------------------------------------------------------------
+
+
+def volume(path: str, claim: str = "pay/data", kind: str = "hostPath") -> Object:
+    """A PersistentVolume that is a place of its node, bound to a claim; of pay/data unless it says otherwise."""
+    namespace_, _, name = claim.partition("/")
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata(f"pv-{name}"),
+            "spec": {kind: {"path": path}, "claimRef": {"namespace": namespace_, "name": name}}}  # fmt: skip
+
+
+def claims(claim: str = "data", closed: bool = False, **mount: Any) -> Object:
+    """A Deployment that mounts a claim."""
+    source = {"claimName": claim} | ({"readOnly": True} if closed else {})
+    containers = [{"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v", **mount}]}]
+    return deployment("pay", "agent", {"app": "agent"}, containers=containers,
+                      volumes=[{"name": "v", "persistentVolumeClaim": source}])  # fmt: skip
+
+
+@pytest.mark.parametrize(("objects", "has_it"), [
+    ([volume("/"), claims()], True),
+    ([volume("/", kind="local"), claims()], True),
+    ([volume("/usr"), claims()], True),
+    ([volume("/usr"), claims(closed=True)], False),
+    ([volume("/usr"), claims(readOnly=True)], False),
+    ([volume("/etc/kubernetes"), claims(closed=True)], True),
+    ([volume("/", kind="nfs"), claims()], False),
+    ([volume("/"), claims("other")], False),
+    ([volume("/", "ops/data"), claims()], False),
+    ([volume("/", "/"), claims()], False),
+    ([volume("/mnt/disks/ssd1", kind="local"), claims()], False),
+    ([volume("/var/lib/rancher/k3s/storage/pvc-1_pay_data"), claims()], False),
+    ([volume("/var/snap/microk8s/common/default-storage/pay-data"), claims()], False),
+    ([claims()], False),
+], ids=str)  # fmt: skip
+def test_a_claim_is_the_place_of_its_volume(objects: list[Object], has_it: bool) -> None:
+    """Where that is one of a node: as a hostPath that the pod mounts itself, and as far."""
+    graph = graph_of([namespace("pay"), *objects], ESCALATIONS)
+
+    assert ("node" in held_by(graph, "workload:pay/agent[Deployment]")) == has_it
+
+
+def test_an_update_knows_a_volume_that_is_bound_now() -> None:
+    """The graph of what changed is that of the whole."""
+    before = [namespace("pay"), claims()]
+    base = graph_of(before, ESCALATIONS)
+    assert "node" not in held_by(base, "workload:pay/agent[Deployment]")
+    (key, content), *_ = snapshot([volume("/")]).objects("persistentvolumes")
+    after = updated(base, snapshot([*before, volume("/")]), [Changed(key, None, content)])
+    back = updated(after, snapshot(before), [Changed(key, content, None)])
+
+    assert "node" in held_by(after, "workload:pay/agent[Deployment]")
+    assert "node" not in held_by(back, "workload:pay/agent[Deployment]")

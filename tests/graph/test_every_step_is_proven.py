@@ -12,12 +12,33 @@ ASKED_ELSEWHERE = {"cert-manager-approve", "request-node-certificate"}
 """A webhook and a controller ask for a verb that no request to the API server needs: tests of their own ask as they do
 (test_proofs_deputies.py, test_refused_identity.py).
 """
+NO_REQUEST = {("escape-by-log-mount", "", "nodes/log")}
+"""What only a kubelet asks about: the API server has no path that is authorized as nodes/log
+(kubernetes v1.36.3, pkg/kubelet/server/auth.go).
+"""
 PROOFS = [one for module in (admission, deputies, identity, workloads) for one in module.PROOFS]
 
 
 def test_every_escalation_that_asks_for_a_permission_has_a_proof() -> None:
     """And every proof is of one that is shipped."""
     assert {one.edge for one in PROOFS} == {one.id for one in catalogue() if one.requests} - ASKED_ELSEWHERE
+
+
+def test_every_resource_of_a_condition_is_asked_for_by_a_proof() -> None:
+    """Each (group, resource) that an escalation names is granted in some proof of it."""
+    granted = {
+        (one.edge, group, resource)
+        for one in PROOFS for grants in one.granted for _, given in grants
+        for group in given.get("apiGroups", ()) for resource in given.get("resources", ())
+    }  # fmt: skip
+    named = {
+        (one.id, group, resource)
+        for one in catalogue() if one.id not in ASKED_ELSEWHERE
+        for tree in one.trees for leaf in tree.leaves()
+        for group in leaf.groups or () for resource in leaf.resources or ()
+    }  # fmt: skip
+
+    assert named - granted == NO_REQUEST
 
 
 def test_every_request_of_an_escalation_is_shown_by_an_identity() -> None:

@@ -86,7 +86,7 @@ def test_all_targets_of_a_source_the_gravest_first() -> None:
 def test_sources_that_do_the_same_are_told_once() -> None:
     """Those of the same grant, and those on another's path: the first is named, the others are with it."""
     more = binding("admins", "ClusterRole/cluster-admin", group("a"), user("b"), account("lab", "idle"))
-    found = explain.everybody(shop(more))
+    found = explain.of_everybody(shop(more))
     told = {(one.path.source, one.path.target): set(one.others) for one in found}
 
     assert told["outside", "cluster-admin"] >= {WEB, WEB_ACCOUNT}
@@ -97,7 +97,7 @@ def test_sources_that_do_the_same_are_told_once() -> None:
 
 def test_everybody_to_one_sink() -> None:
     """Only paths that end there; the sink itself is no source."""
-    found = explain.everybody(shop(), PAY_ADMIN)
+    found = explain.of_everybody(shop(), PAY_ADMIN)
 
     assert {one.path.target for one in found} == {PAY_ADMIN}
     assert PAY_ADMIN not in {name for one in found for name in (one.path.source, *one.others)}
@@ -145,12 +145,12 @@ def as_pairs(found: Iterable[explain.Found]) -> list[tuple[str, str]]:
 def test_everybody_is_each_by_himself(chosen: set[int], sink: str) -> None:
     """Asking all at once gives every source with every target that a search from it alone gives, once, proven."""
     graph = shop(*(POOL[number] for number in sorted(chosen)))
-    found = explain.everybody(graph, sink)
+    found = explain.of_everybody(graph, sink)
     told = as_pairs(found)
 
     assert sorted(told) == sorted(all_pairs(graph, sink))
     assert all(is_proof(one.path) for one in found)
-    assert found == explain.everybody(graph, sink)
+    assert found == explain.of_everybody(graph, sink)
 
 
 # What is lost with one ----------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_a_gap_may_hide_a_path(gap: Gap, hides: bool) -> None:
     read = snapshot(open_shop(), [gap])
     graph = assembled({name: domain.evaluate(read) for name, domain in DOMAINS.items()}, ESCALATIONS)
 
-    assert (explain.doubt(graph.snapshot) is not None) is hides
+    assert (explain.incomplete(graph.snapshot) is not None) is hides
 
 
 # Records and drawings -----------------------------------------------------------------------------------------------

@@ -116,6 +116,72 @@ CASES = {
     "an-account-with-a-cloud-identity-is-no-role": (
         [service_account("a", "x", **{"eks.amazonaws.com/role-arn": "arn"}),
          *granted(rule("escalate,patch", "roles", RBAC))], ["cloud/aws:arn"]),
+    "a-binding-that-exists-is-joined": (
+        [*granted(rule("bind", "clusterroles", RBAC, ["ops"]), rule("patch", "clusterrolebindings", RBAC, ["ops"])),
+         role("ops", rule("*", "*", "*")), binding("ops", "ClusterRole/ops", group("devs"))], ["cluster-admin"]),
+    "and-one-without-subjects-too": (
+        [*granted(rule("bind", "clusterroles", RBAC, ["ops"]), rule("update", "clusterrolebindings", RBAC)),
+         role("ops", rule("*", "*", "*")), binding("ops", "ClusterRole/ops")], ["cluster-admin"]),
+    "but-not-one-of-another-role-than-one-may-bind": (
+        [*granted(rule("bind", "clusterroles", RBAC, ["weak"]), rule("patch", "clusterrolebindings", RBAC)),
+         role("ops", rule("*", "*", "*")), binding("ops", "ClusterRole/ops", group("devs")), role("weak")], []),
+    "nor-one-of-another-name": (
+        [*granted(rule("bind", "clusterroles", RBAC, ["ops"]), rule("patch", "clusterrolebindings", RBAC, ["other"])),
+         role("ops", rule("*", "*", "*")), binding("ops", "ClusterRole/ops", group("devs"))], []),
+    "nor-without-bind": (
+        [*granted(rule("patch,update", "rolebindings", RBAC), where="a"), role("all", rule("*", "*", "*")),
+         binding("all", "ClusterRole/all", group("devs"), namespace="a")], []),
+    "a-rolebinding-that-exists-is-joined": (
+        [*granted(rule("bind", "roles", RBAC), rule("patch", "rolebindings", RBAC, ["all"]), where="a"),
+         role("all", rule("*", "*", "*"), namespace="a"),
+         binding("all", "Role/all", group("devs"), namespace="a")], ["cluster-admin"]),
+    "a-rolebinding-to-a-clusterrole-is-joined": (
+        [*granted(rule("bind", "clusterroles", RBAC), rule("patch", "rolebindings", RBAC), where="a"),
+         role("all", rule("*", "*", "*")),
+         binding("all", "ClusterRole/all", group("devs"), namespace="a")], ["cluster-admin"]),
+    "a-role-that-one-waits-for-is-made": (
+        [*granted(rule("create,escalate", "roles", RBAC), where="a"),
+         binding("ghost", "Role/ghost", X, namespace="a")], ["cluster-admin"]),
+    "a-role-that-another-one-waits-for-is-made": (
+        [*granted(rule("create,escalate", "roles", RBAC), rule("impersonate", "serviceaccounts", names=["y"]),
+                  where="a"),
+         binding("ghost", "Role/ghost", Y, namespace="a")], ["cluster-admin"]),
+    "a-role-is-made-without-escalate": (
+        [*granted(rule("create,update,patch", "roles", RBAC), where="a"),
+         binding("ghost", "Role/ghost", X, namespace="a")], []),
+    "a-role-is-made-in-another-namespace": (
+        [*granted(rule("create,escalate", "roles", RBAC), where="a"), namespace("b"),
+         binding("ghost", "Role/ghost", X, namespace="b")], []),
+    "a-role-of-another-name-is-made": (
+        [*granted(rule("create,escalate,patch", "roles", RBAC, ["spirit"]), where="a"),
+         binding("ghost", "Role/ghost", X, namespace="a")], []),
+    "a-role-that-exists-is-not-made": (granted(rule("create,escalate", "roles", RBAC), where="a"), []),
+    "a-clusterrole-that-one-waits-for-is-made": (
+        [*granted(rule("create,escalate", "clusterroles", RBAC)),
+         binding("ghost", "ClusterRole/ghost", X, namespace="a")], ["cluster-admin"]),
+    "a-role-is-made-and-bound": (
+        granted(rule("create,escalate,bind", "roles", RBAC), rule("create", "rolebindings", RBAC)),
+        ["cluster-admin"]),
+    "a-role-of-a-name-is-made-and-bound": (
+        [role("r", rule("create,escalate,bind,patch", "roles", RBAC, ["n"]), rule("create", "rolebindings", RBAC)),
+         binding("r", "ClusterRole/r", X, namespace="a")], ["cluster-admin"]),
+    "a-role-of-a-name-is-made-and-another-one-bound": (
+        [role("r", rule("create,escalate,patch", "roles", RBAC, ["n"]), rule("bind", "roles", RBAC, ["m"]),
+              rule("create", "rolebindings", RBAC)), binding("r", "ClusterRole/r", X, namespace="a")], []),
+    "a-role-that-may-be-bound-is-rewritten": (
+        [role("r", rule("escalate,patch,bind", "roles", RBAC, ["weak"]), rule("create", "rolebindings", RBAC)),
+         role("weak", namespace="a"), binding("r", "ClusterRole/r", X, namespace="a")], ["cluster-admin"]),
+    "a-role-that-does-not-exist-is-not-rewritten": (
+        [*granted(rule("escalate,patch", "roles", RBAC, ["ghost"]), where="a"),
+         binding("ghost", "Role/ghost", X, namespace="a")], []),
+    "a-namespace-that-one-waits-for-is-made": (
+        [*granted(rule("create", "namespaces,pods")),
+         binding("gone", "ClusterRole/cluster-admin", group("system:serviceaccounts:gone"))], ["cluster-admin"]),
+    "a-namespace-is-made-and-pods-elsewhere": (
+        [*granted(rule("create", "namespaces")), role("p", rule("create", "pods")), namespace("b"),
+         service_account("b", "z"), binding("p", "ClusterRole/p", X, namespace="b"),
+         binding("gone", "ClusterRole/cluster-admin", account("gone", "default"))],
+        ["cloud/node", "node"]),
     "impersonating-a-node-is-asked-for-everywhere": (
         granted(rule("impersonate:arbitrary-node", "nodes", "authentication.k8s.io"),
                 rule("impersonate-on:arbitrary-node:get", "secrets"), where="kube-system"), []),

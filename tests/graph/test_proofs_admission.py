@@ -19,6 +19,7 @@ from tests.rbac.accounts import DRY, NS, everywhere, here
 
 ENGINES = {
     "clusterpolicies.kyverno.io": "", "validatingpolicies.policies.kyverno.io": "", "policyexceptions.kyverno.io": NS,
+    "policyexceptions.policies.kyverno.io": NS, "imagevalidatingpolicies.policies.kyverno.io": "",
     "proofs.constraints.gatekeeper.sh": "", "constrainttemplates.templates.gatekeeper.sh": "",
     "configs.config.gatekeeper.sh": "gatekeeper-system", "clusterimagepolicies.policy.sigstore.dev": "",
     "securitycontextconstraints.security.openshift.io": "",
@@ -90,14 +91,18 @@ SETTINGS = [
     *(writing("weaken-kyverno-policies", verb, verb, "clusterpolicies.kyverno.io")
       for verb in ("patch", "delete", "deletecollection")),
     writing("weaken-kyverno-policies", "validating", "patch", "validatingpolicies.policies.kyverno.io"),
+    writing("weaken-kyverno-policies", "images", "patch", "imagevalidatingpolicies.policies.kyverno.io"),
     writing("except-from-kyverno", "new", "create", "policyexceptions.kyverno.io"),
     writing("except-from-kyverno", "widened", "patch", "policyexceptions.kyverno.io", KEPT),
+    writing("except-from-kyverno-by-cel", "new", "create", "policyexceptions.policies.kyverno.io"),
+    writing("except-from-kyverno-by-cel", "widened", "patch", "policyexceptions.policies.kyverno.io", KEPT),
     writing("weaken-gatekeeper-constraints", "constraint", "patch", f"proofs.{CONSTRAINTS}"),
     writing("weaken-gatekeeper-constraints", "template", "delete", "constrainttemplates.templates.gatekeeper.sh"),
     writing("exclude-from-gatekeeper", "named", "patch", "configs.config.gatekeeper.sh", "config"),
     writing("exclude-from-gatekeeper", "new", "create", "configs.config.gatekeeper.sh"),
     writing("weaken-image-policies", "patch", "patch", "clusterimagepolicies.policy.sigstore.dev"),
-    writing("change-scc", "patch", "patch", "securitycontextconstraints.security.openshift.io"),
+    writing("change-scc", "new", "create", "securitycontextconstraints.security.openshift.io"),
+    writing("change-scc", "named", "patch", "securitycontextconstraints.security.openshift.io", KEPT),
     proof("change-kyverno-settings", "patch", everywhere(rule("patch", "configmaps", names=["kyverno"])),
           ask(f"PATCH /api/v1/namespaces/kyverno/configmaps/kyverno?{DRY}",
               {"data": {"resourceFilters": "[*/*,*,*]"}})),

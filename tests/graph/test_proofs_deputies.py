@@ -22,8 +22,13 @@ from tests.graph.proving import Part, Place, Proof, Proving, account_of, cases, 
 from tests.rbac.accounts import APPLY, DRY, INSIDE, NS, Grant, here
 from tests.rbac.requests import Asked
 
-FLEET = "fleet-local"
+FLEET, CONFIG_SYNC = "fleet-local", "config-management-system"
 PRESENT = "present"
+PLACES = {
+    **{f"{one}.fleet.cattle.io": FLEET for one in ("bundles", "gitrepos", "helmops")},
+    "helmchartconfigs.helm.cattle.io": "kube-system", "rootsyncs.configsync.gke.io": CONFIG_SYNC,
+}  # fmt: skip
+"""Custom resources that count in a namespace of their own."""
 
 LASTING: Mapping[str, tuple[str, ...]] = {
     "argo-cd-applications": ("applications.argoproj.io",),
@@ -35,28 +40,48 @@ LASTING: Mapping[str, tuple[str, ...]] = {
     "cert-manager-issuers": ("issuers.cert-manager.io",),
     "cert-manager-clusterissuers": ("clusterissuers.cert-manager.io",),
     "crossplane-compositions": ("compositions.apiextensions.crossplane.io",),
+    "config-sync-rootsyncs": ("rootsyncs.configsync.gke.io",),
     "crossplane-namespaced-objects": ("objects.kubernetes.m.crossplane.io",),
+    "crossplane-namespaced-releases": ("releases.helm.m.crossplane.io",),
     "crossplane-objects": ("objects.kubernetes.crossplane.io",),
     "crossplane-packages": ("providers.pkg.crossplane.io", "configurations.pkg.crossplane.io"),
     "crossplane-releases": ("releases.helm.crossplane.io",),
     "external-secrets-clusterstores": ("clustersecretstores.external-secrets.io",),
     "external-secrets-stores": ("secretstores.external-secrets.io",),
     "external-secrets-store-secrets": ("secretstores.external-secrets.io",),
+    "flink-deployments": ("flinkdeployments.flink.apache.org",),
     "flux-helmreleases": ("helmreleases.helm.toolkit.fluxcd.io",),
     "flux-impersonation": ("kustomizations.kustomize.toolkit.fluxcd.io", "helmreleases.helm.toolkit.fluxcd.io"),
     "flux-kustomizations": ("kustomizations.kustomize.toolkit.fluxcd.io",),
     "gatekeeper-mutators": tuple(f"{one}.mutations.gatekeeper.sh" for one in ("assign", "assignimage", "modifyset")),
     "github-runners": ("autoscalingrunnersets.actions.github.com", "ephemeralrunnersets.actions.github.com"),
+    "k3s-helmchartconfigs": ("helmchartconfigs.helm.cattle.io",),
     "k3s-helmcharts": ("helmcharts.helm.cattle.io",),
     "keda-scaledjobs": ("scaledjobs.keda.sh",),
+    "knative-secrets": ("services.serving.knative.dev", "configurations.serving.knative.dev"),
     "knative-services": ("services.serving.knative.dev", "configurations.serving.knative.dev"),
+    "kruise-workloads": tuple(
+        f"{one}.apps.kruise.io"
+        for one in ("advancedcronjobs", "clonesets", "daemonsets", "statefulsets", "uniteddeployments")
+    ),
     "kserve-inferenceservices": ("inferenceservices.serving.kserve.io",),
     "kubeflow-notebooks": ("notebooks.kubeflow.org",),
     "kubevirt-secrets": ("virtualmachines.kubevirt.io", "virtualmachineinstancereplicasets.kubevirt.io"),
     "kubevirt-serviceaccounts": ("virtualmachines.kubevirt.io", "virtualmachineinstancereplicasets.kubevirt.io"),
     "kyverno-generate": ("clusterpolicies.kyverno.io",),
     "kyverno-generatingpolicies": ("generatingpolicies.policies.kyverno.io",),
+    "kyverno-mutate": ("clusterpolicies.kyverno.io",),
+    "kyverno-mutatingpolicies": ("mutatingpolicies.policies.kyverno.io",),
+    "kyverno-namespaced-policies": ("policies.kyverno.io", "namespacedmutatingpolicies.policies.kyverno.io"),
+    "leaderworkersets": ("leaderworkersets.leaderworkerset.x-k8s.io",),
+    "metacontroller-controllers": tuple(
+        f"{one}.metacontroller.k8s.io" for one in ("compositecontrollers", "decoratorcontrollers")
+    ),
+    "olm-clusterextensions": ("clusterextensions.olm.operatorframework.io",),
     "olm-clusterserviceversions": ("clusterserviceversions.operators.coreos.com",),
+    "openshift-deploymentconfigs": ("deploymentconfigs.apps.openshift.io",),
+    "openshift-machineconfigs": ("machineconfigs.machineconfiguration.openshift.io",),
+    "opentelemetry-collectors": ("opentelemetrycollectors.opentelemetry.io",),
     "prometheus-monitor-secrets": tuple(
         f"{one}.monitoring.coreos.com" for one in ("servicemonitors", "podmonitors", "probes", "scrapeconfigs")
     ),
@@ -64,9 +89,12 @@ LASTING: Mapping[str, tuple[str, ...]] = {
     "prometheus-operator-servers": tuple(
         f"{one}.monitoring.coreos.com" for one in ("prometheuses", "prometheusagents", "alertmanagers", "thanosrulers")
     ),
-    "rancher-fleet": ("gitrepos.fleet.cattle.io", "bundles.fleet.cattle.io"),
+    "rancher-fleet": tuple(f"{one}.fleet.cattle.io" for one in ("gitrepos", "bundles", "helmops")),
     "ray-clusters": ("rayclusters.ray.io", "rayservices.ray.io"),
-    "spark-applications": ("sparkapplications.sparkoperator.k8s.io", "scheduledsparkapplications.sparkoperator.k8s.io"),
+    "rbac-manager-definitions": ("rbacdefinitions.rbacmanager.reactiveops.io",),
+    "spark-applications": tuple(
+        f"{one}.sparkoperator.k8s.io" for one in ("sparkapplications", "scheduledsparkapplications", "sparkconnects")
+    ),
     "velero-backups": ("schedules.velero.io",),
 }
 """Custom resources that a controller goes on obeying: creating one is the step, and changing one is."""
@@ -74,30 +102,43 @@ RUNS: Mapping[str, tuple[str, ...]] = {
     "argo-rollouts": ("experiments.argoproj.io", "analysisruns.argoproj.io"),
     "github-runners": ("ephemeralrunners.actions.github.com",),
     "jobsets": ("jobsets.jobset.x-k8s.io",),
+    "kruise-workloads": ("broadcastjobs.apps.kruise.io",),
     "kubeflow-mpijobs": ("mpijobs.kubeflow.org",),
-    "kubeflow-training-jobs": tuple(f"{one}.kubeflow.org" for one in ("pytorchjobs", "tfjobs", "xgboostjobs")),
+    "kubeflow-trainjobs": ("trainjobs.trainer.kubeflow.org",),
+    "kubeflow-training-jobs": tuple(
+        f"{one}.kubeflow.org" for one in ("jaxjobs", "paddlejobs", "pytorchjobs", "tfjobs", "xgboostjobs")
+    ),
     "kubevirt-secrets": ("virtualmachineinstances.kubevirt.io",),
     "kubevirt-serviceaccounts": ("virtualmachineinstances.kubevirt.io",),
     "ray-clusters": ("rayjobs.ray.io",),
     "tekton-runs": ("taskruns.tekton.dev", "pipelineruns.tekton.dev"),
     "velero-backups": ("backups.velero.io",),
     "velero-restores": ("restores.velero.io",),
+    "volcano-jobs": ("jobs.batch.volcano.sh",),
 }
 """Custom resources that are obeyed once: creating one is the step, changing one that exists is none."""
 SOURCES = tuple(
     f"{one}.source.toolkit.fluxcd.io" for one in ("gitrepositories", "ocirepositories", "buckets", "helmrepositories")
 )
+CHANGED: Mapping[str, tuple[str, ...]] = {
+    "crossplane-functions": ("functions.pkg.crossplane.io",),
+    "crossplane-runtime-configs": ("deploymentruntimeconfigs.pkg.crossplane.io",),
+    "flux-sources": SOURCES,
+    "kro-resourcegraphdefinitions": ("resourcegraphdefinitions.kro.run",),
+}
 """Custom resources that do nothing until something uses them: changing one that is used is the step."""
 OTHERS = (
     "catalogsources.operators.coreos.com", "subscriptions.operators.coreos.com", "certificaterequests.cert-manager.io",
     "ec2nodeclasses.karpenter.k8s.aws", "nodepools.karpenter.sh",
 )  # fmt: skip
-CUSTOM = sorted({*(one for its in (*LASTING.values(), *RUNS.values()) for one in its), *SOURCES, *OTHERS})
+CUSTOM = sorted({
+    *(one for its in (*LASTING.values(), *RUNS.values(), *CHANGED.values()) for one in its), *OTHERS,
+})  # fmt: skip
 
 
 def place_of(resource: str) -> str:
     """The namespace in which a resource is written; "" for those of none."""
-    return "" if resource in EVERYWHERE else FLEET if resource.endswith(".fleet.cattle.io") else NS
+    return "" if resource in EVERYWHERE else PLACES.get(resource, NS)
 
 
 def one_of(resource: str, name: str) -> Object:
@@ -181,8 +222,8 @@ PROOFS = [
     Proof("argo-cd-applications", "replace", ((grant("update", APPS, (PRESENT,)),),),
           ((0, Asked("PUT", path_to(APPS, PRESENT), body=one_of(APPS, PRESENT))),),
           beyond=(HTTPStatus.UNPROCESSABLE_ENTITY,)),
-    *(Proof("flux-sources", f"change-{split(one)[1]}", ((grant("patch", one, (PRESENT,)),),), ((0, changing(one)),))
-      for one in SOURCES),
+    *(Proof(edge, f"change-{split(one)[1]}", ((grant("patch", one, (PRESENT,)),),), ((0, changing(one)),))
+      for edge, its in CHANGED.items() for one in its),
     *(Proof(SETTINGS, verb, (here(rule(verb, "secrets", names=["argocd-secret"])),), ((0, asked),)) for verb, asked in (
         ("get", Asked("GET", HELD)),
         ("list", Asked("GET", f"{INSIDE}/secrets?fieldSelector=metadata.name%3Dargocd-secret")),
@@ -233,12 +274,16 @@ NO_STEP = [
     Proof("tekton-runs", "two-kinds",
           ((grant("create", "taskruns.tekton.dev", ("new",)), grant("patch", "pipelineruns.tekton.dev", (PRESENT,))),),
           ((0, changing("pipelineruns.tekton.dev")),)),
-    Proof("flux-sources", "creating", ((grant("create", SOURCES[0]),),), ((0, creating(SOURCES[0])),)),
+    *(Proof(edge, "creating", ((grant("create", its[0]),),), ((0, creating(its[0])),))
+      for edge, its in CHANGED.items()),
     Proof(NODES, "a-class-that-nothing-names", ((grant("create", CLASSES),),), ((0, creating(CLASSES)),)),
     Proof(NODES, "a-pool", ((grant("*", POOLS),),), ((0, creating(POOLS)),)),
     Proof(SETTINGS, "one-configmap", (BASE,), ((0, config_map("argocd-cm")),)),
     Proof("rancher-fleet", "another-workspace", ((grant("*", "bundles.fleet.cattle.io", namespace=NS),),),
           ((0, creating("bundles.fleet.cattle.io", NS)),)),
+    Proof("k3s-helmchartconfigs", "of-another-namespace",
+          ((grant("*", "helmchartconfigs.helm.cattle.io", namespace=NS),),),
+          ((0, creating("helmchartconfigs.helm.cattle.io", NS)),)),
 ]  # fmt: skip
 """What is accepted and moves no controller to anything."""
 
@@ -255,7 +300,7 @@ def present() -> Iterator[Object]:
 def planes() -> Iterator[Proving]:
     """A control plane of this module's own: the custom resources would be seen by other tests."""
     with ControlPlane(NEWEST) as plane:
-        plane.apply([namespace(FLEET), namespace(NS), *map(definition, CUSTOM), *present()])
+        plane.apply([*map(namespace, (FLEET, CONFIG_SYNC, NS)), *map(definition, CUSTOM), *present()])
         with proving(lambda _: plane, [*PROOFS, APPROVED, *REFUSED, *NO_STEP]) as found:
             yield found
 

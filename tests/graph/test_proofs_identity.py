@@ -8,10 +8,11 @@ import pytest
 
 from posture.graph.paths import held
 from tests.controlplane.build import NEWEST
-from tests.generator.objects import rule
+from tests.generator.objects import role, rule
 from tests.graph.identity import (
     PROOFS,
     READING,
+    ROLES_HERE,
     ask,
     objects,
 )
@@ -30,8 +31,10 @@ from tests.rbac.accounts import (
     INSIDE,
     NS,
     SECRET,
+    SECRETS,
     here,
 )
+from tests.rbac.agreement import settle
 from tests.rbac.requests import status
 
 FOLLOWS = [
@@ -44,6 +47,12 @@ FOLLOWS = [
     ("create-clusterrolebinding", "post", ["role:ClusterRole/cluster-admin@*"]),
     ("create-clusterrolebinding", "any-role", ["cluster-admin"]),
     ("change-clusterrolebinding", "patch", ["cluster-admin"]),
+    ("join-clusterrolebinding", "patch", ["role:ClusterRole/real-wide@*"]),
+    ("join-rolebinding-to-clusterrole", "update", [f"role:ClusterRole/real-wide@{NS}"]),
+    ("join-rolebinding-to-role", "patch", [f"role:Role/wide@{NS}"]),
+    ("create-role-with-any-rule", "post", [f"rewrite:Role/@{NS}"]),
+    ("create-role-with-any-rule", "apply", [f"rewrite:Role/proof-fresh@{NS}"]),
+    ("create-clusterrole-with-any-rule", "put", ["rewrite:ClusterRole/proof-fresh@*"]),
     ("create-rolebinding-to-clusterrole", "post", [f"role:ClusterRole/cluster-admin@{NS}"]),
     ("create-rolebinding-to-clusterrole", "apply", [f"namespace-admin/{NS}"]),
     ("create-rolebinding-to-clusterrole", "bind-everywhere", [f"role:ClusterRole/cluster-admin@{NS}"]),
@@ -161,6 +170,26 @@ def test_a_rewritten_role_is_worth_something_to_who_is_granted_it(planes: Provin
     assert [admin in held(edges, who) for who in ([writer], [bound], [writer, other], [writer, bound])] == [
         False, False, False, True,
     ]  # fmt: skip
+
+
+def test_a_role_that_a_binding_waits_for_is_worth_something_once_it_is_made(planes: Proving) -> None:
+    """One identity makes it, another one is bound to it: together they have the namespace, and the server agrees."""
+    place = planes.at(NEWEST)
+    maker = account_of(proof_of("create-role-with-any-rule", "post"), 0)
+    bound, admin = f"serviceaccount:{NS}/someone", f"namespace-admin/{NS}"
+    token, writer = (place.plane.token(NS, name) for name in ("someone", maker))
+    reads = ask(f"GET {SECRETS}/s")
+
+    sources = ([bound], [f"serviceaccount:{NS}/{maker}"], [bound, f"serviceaccount:{NS}/{maker}"])
+    assert [admin in held(place.graph.edges, who) for who in sources] == [False, False, True]
+    assert status(place.plane, reads, token) == 403
+    ghost = role("ghost", rule("*", "*", "*"), namespace=NS)
+    try:
+        assert status(place.plane, ask(f"POST {ROLES_HERE}", ghost), writer) == 200
+        settle(place.plane)
+        assert status(place.plane, reads, token) == 200
+    finally:
+        place.plane.request("DELETE", f"{ROLES_HERE}/ghost")
 
 
 def test_an_account_that_a_binding_spells_as_a_user_is_the_account(planes: Proving) -> None:

@@ -26,6 +26,7 @@ from tests.graph.step_objects import (
     applied,
     ask,
     claim,
+    claim_template,
     clear,
     pod,
     proof,
@@ -62,6 +63,9 @@ RUNNING = [
               {"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/r"}}})),
     proof("claim-devices-as-admin", "claim", here(rule("create", "resourceclaims", "resource.k8s.io")),
           ask(f"POST /apis/resource.k8s.io/v1/namespaces/{NS}/resourceclaims?{DRY}", claim("c", NS, admin=False)),
+          minors=("1.34",)),
+    proof("claim-devices-as-admin", "template", here(rule("create", "resourceclaimtemplates", "resource.k8s.io")),
+          ask(f"POST /apis/resource.k8s.io/v1/namespaces/{NS}/resourceclaimtemplates?{DRY}", claim_template("c", NS)),
           minors=("1.34",)),
 ]  # fmt: skip
 
@@ -121,7 +125,11 @@ ENTERING = [
     *(proof("change-workload-image", kind, here(rule("patch", f"{kind}", group, names=["w"])),
             ask(f"PATCH /apis/{group}/v1/namespaces/{NS}/{kind}/w?{DRY}", {"metadata": {"labels": {"a": "b"}}}),
             beyond=(404,))
-      for kind, group in (("deployments", "apps"), ("daemonsets", "apps"), ("cronjobs", "batch"))),
+      for kind, group in (*((kind, "apps") for kind in ("daemonsets", "deployments", "replicasets", "statefulsets")),
+                          ("cronjobs", "batch"))),
+    proof("change-workload-image", "replicationcontrollers",
+          here(rule("patch", "replicationcontrollers", names=["w"])),
+          ask(f"PATCH {INSIDE}/replicationcontrollers/w?{DRY}", {"metadata": {"labels": {"a": "b"}}}), beyond=(404,)),
     proof("connect-to-pods", "portforward", here(rule("create", "pods/portforward", names=["p"])),
           ask(f"POST {POD}/portforward?ports=80"), beyond=(400,)),
     proof("connect-to-pods", "proxy", here(rule("get", "pods/proxy", names=["p"])), ask(f"GET {POD}/proxy/"),
@@ -137,6 +145,8 @@ ENTERING = [
           ask(f"PATCH /api/v1/nodes/{NODE}/status?{DRY}", {"metadata": {"labels": {"pool": "own"}}}), EVICT),
     proof("move-pods", "binding", here(rule("create", "pods/binding"), rule("delete", "pods")),
           ask(f"DELETE {POD}?{DRY}"), ask(f"POST {POD}/binding?{DRY}", BINDING)),
+    proof("move-pods", "binding-by-its-own-path", here(rule("create", "bindings"), rule("delete", "pods")),
+          ask(f"DELETE {POD}?{DRY}"), ask(f"POST {INSIDE}/bindings?{DRY}", BINDING)),
 ]  # fmt: skip
 
 PROOFS = [*RUNNING, *RELABELLING, *ENTERING]

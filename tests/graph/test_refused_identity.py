@@ -29,12 +29,14 @@ from tests.graph.identity import (
     BOOTSTRAP,
     CERTIFICATES,
     CLUSTER_BINDINGS,
+    CLUSTER_OPS,
     CLUSTER_ROLES,
     CONSTRAINED,
     FRESH_ACCOUNT,
     FRESH_CLUSTER_ROLE,
     FRESH_ROLE,
     GET_SECRET,
+    GIVEN,
     KUBELET,
     MANAGER,
     NAMED,
@@ -50,6 +52,7 @@ from tests.graph.identity import (
     ask,
     fresh_binding,
     fresh_request,
+    joined,
     objects,
     on,
 )
@@ -112,15 +115,14 @@ BINDING_PATTERNS = [
             POST_CLUSTER_BINDING),
     Pattern("create-of-one-name", here(ANY_BIND, rule("create", "rolebindings", RBAC, names=["proof-fresh"])),
             POST_BINDING),
-    Pattern("create-of-one-name-and-patch-of-another",
-            here(ANY_BIND, rule("create", "rolebindings", RBAC, names=["proof-fresh"]),
-                 rule("patch", "rolebindings", RBAC, names=["proof-other"])),
-            applied(BINDINGS_HERE, fresh_binding("ClusterRole/cluster-admin"))),
     Pattern("bind-for-the-empty-name", here(rule("bind", "clusterroles", RBAC, names=[""]), WRITE_BINDINGS),
             POST_BINDING),
     Pattern("share-what-is-held", here(WRITE_BINDINGS, rule("get", "pods")),
             ask(f"POST {BINDINGS_HERE}?{DRY}",
                 binding("proof-fresh", "Role/proof-pods", group("system:unauthenticated"), namespace=NS)), 200),
+    Pattern("join-a-binding-without-bind", here(WRITE_BINDINGS), joined(f"{BINDINGS_HERE}/given", GIVEN, "patch")),
+    Pattern("join-a-cluster-binding-without-bind", everywhere(rule("update,patch", "clusterrolebindings", RBAC)),
+            joined(f"{CLUSTER_BINDINGS}/proof-ops", CLUSTER_OPS, "update")),
     Pattern("delete-a-binding", here(rule("delete", "rolebindings", RBAC)),
             ask(f"DELETE {BINDINGS_HERE}/given?{DRY}"), 200),
 ]  # fmt: skip
@@ -214,6 +216,10 @@ OTHER_PATTERNS = [
 PATTERNS = [*BINDING_PATTERNS, *ROLE_PATTERNS, *IMPERSONATION_PATTERNS, *OTHER_PATTERNS]
 
 NARROW = [
+    ("create-rolebinding-to-clusterrole", Pattern("create-of-one-name-and-patch-of-another",
+            here(ANY_BIND, rule("create", "rolebindings", RBAC, names=["proof-fresh"]),
+                 rule("patch", "rolebindings", RBAC, names=["proof-other"])),
+            applied(BINDINGS_HERE, fresh_binding("ClusterRole/cluster-admin")))),
     ("hold-everything", Pattern("everything-inside", here(rule("*", "*", "*")), ask("GET /api/v1/secrets"))),
     ("hold-everything-in-namespace",
      Pattern("everything-of-a-name", here(rule("*", "*", "*", names=["s"])), ask(f"GET {SECRETS}"))),
@@ -277,6 +283,9 @@ BEFORE = {f"before-{one.edge}-{one.name}": one for one in CONSTRAINED}
 MORE = {
     **{one.name: one.granted for one in (*PATTERNS, *(one for _, one in NARROW))},
     **{name: one.granted[0] for name, one in BEFORE.items()},
+    "joins-another": here(
+        rule("bind", "clusterroles", RBAC), rule("update,patch", "rolebindings", RBAC, names=["given"])
+    ),
     "node-request": NODE_REQUEST,
     "node-request-by-hand": NODE_REQUEST[:1],
     "act-as-masters": everywhere(
@@ -323,6 +332,20 @@ def test_the_approver_of_node_certificates_is_told_yes(planes: Proving, name: st
     assert status(place.plane, request, place.plane.token(NS, name)) == 200
     assert reviewed(place.plane, f"system:serviceaccount:{NS}:{name}", line) is expected
     assert (("request-node-certificate", 0, f"serviceaccount:{NS}/{name}") in place.holds) is expected
+
+
+def test_a_binding_is_joined_for_the_role_that_it_refers_to_and_for_no_other(planes: Proving) -> None:
+    """Whoever may bind another role is refused, and a binding's role is never changed: no edge, though permissions meet
+    the condition.
+    """
+    place = planes.at(NEWEST)
+    token = place.plane.token(NS, "joins-another")
+    turned = {**fresh_binding("ClusterRole/cluster-admin"), "metadata": metadata("given", NS)}
+
+    assert status(place.plane, joined(f"{BINDINGS_HERE}/given", GIVEN, "patch"), token) == 403
+    assert status(place.plane, ask(f"PUT {BINDINGS_HERE}/given?{DRY}", turned), token) == 422
+    assert ("join-rolebinding-to-clusterrole", 0, f"serviceaccount:{NS}/joins-another") in place.holds
+    assert place.follows("join-rolebinding-to-clusterrole", "joins-another") == []
 
 
 def test_constrained_impersonation_never_makes_a_member_of_system_masters(planes: Proving) -> None:

@@ -84,6 +84,10 @@ def test_nodes_have_names_for_people(node: str, text: str) -> None:
      "the outside reaches Deployment pay/web through Service pay/web (NetworkPolicy pay/open lets it in)"),
     (Edge(("outside",), WEB, "exposed-to-outside", (DOOR, network("ingress", kind="NonIsolated"))),
      "the outside reaches Deployment pay/web through Service pay/web (no policy isolates it for ingress)"),
+    (Edge(("outside",), WEB, "exposed-to-outside",
+          (frozenset({Fact("graph", WEB, "pay", Through("Deployment", "pay", "web"))}), network("open"))),
+     ("the outside reaches Deployment pay/web through a port of its nodes (hostPort) "
+      "(NetworkPolicy pay/open lets it in)")),
     (Edge((WEB,), "serviceaccount:pay/web", "runs-as"), "Deployment pay/web runs as ServiceAccount pay/web"),
     (Edge((WEB,), "node", "privileged-workload"), "Deployment pay/web has the root of its node"),
     (Edge((WEB,), "node:n1", "privileged-workload"), "Deployment pay/web has the root of node n1"),
@@ -99,9 +103,9 @@ def test_nodes_have_names_for_people(node: str, text: str) -> None:
      ("ServiceAccount pay/web can read every Secret of every namespace, through ClusterRole reader of Group "
       "system:authenticated and Role pay/deployer")),
     (Edge(("can:create-pods@pay",), "node:*", "escape-to-node", (admits("admits", "privileged:containers.x"),)),
-     "whoever can run pods in pay gets every node (escape-to-node; pay admits privileged pods)"),
+     "whoever can run pods in pay gets every node (escape-to-node; Namespace pay admits privileged pods)"),
     (Edge(("can:label-namespace@pay",), "node:*", "x", (admits("admitsUnlabelled", "privileged:containers.x"),)),
-     ("whoever can change pay's labels gets every node (x; without its Pod Security labels pay would admit "
+     ("whoever can change pay's labels gets every node (x; without its Pod Security labels Namespace pay would admit "
       "privileged pods)")),
     (Edge(("can:label-namespace@pay", "can:create-pods@pay"), "can:both@pay", "both"),
      "whoever can change pay's labels together with whoever can run pods in pay can both in pay (both)"),
@@ -136,7 +140,7 @@ def test_a_path_is_told_in_few_lines() -> None:
         "Deployment pay/web runs as ServiceAccount pay/web",
         ("ServiceAccount pay/web can run pods in pay, through Role pay/deployer, and so becomes any ServiceAccount "
          "of pay (run-as-serviceaccount)"),
-        ("ServiceAccount pay/admin is a ServiceAccount of pay and can hold every permission in the whole cluster, "
+        ("ServiceAccount pay/admin is one of them and can hold every permission in the whole cluster, "
          "through ClusterRole cluster-admin, and so gets cluster-admin (hold-everything)"),
     ]  # fmt: skip
     assert [edge for _, edges in told for edge in edges] == [*found.edges]
@@ -160,8 +164,8 @@ def test_what_two_have_to_do_together_is_told_apart() -> None:
         "ServiceAccount pay/a can patch namespaces in pay, through Role pay/deployer",
         ("ServiceAccount pay/b, as a member of Group devs, can create pods or create jobs cluster-wide, "
          "through ClusterRole reader, and so can create pods or create jobs in pay"),
-        ("whoever can patch namespaces in pay together with whoever can create pods or create jobs in pay "
-         "gets every node (lower-and-run; pay admits pods that may run as root; pay admits privileged pods)"),
+        ("ServiceAccount pay/a together with ServiceAccount pay/b gets every node (lower-and-run; Namespace pay admits "
+         "pods that may run as root, and privileged pods)"),
     ]  # fmt: skip
     assert {edge for _, found in told for edge in found} == {*edges}
 
@@ -183,7 +187,7 @@ def test_what_one_does_alone_is_told_of_one() -> None:
     assert text == (
         "ServiceAccount pay/a can patch namespaces in pay, through Role pay/deployer, and as a member of Group devs "
         "can create pods or create jobs in pay, through ClusterRole reader, and so gets every node (lower-and-run; "
-        "pay admits pods that may run as root)"
+        "Namespace pay admits pods that may run as root)"
     )
     assert {*told} == {*edges}
 
@@ -199,9 +203,9 @@ def test_an_ability_that_two_steps_use_is_told_before_both() -> None:
     ]  # fmt: skip
     assert [text for text, _ in sentences.steps(edges, TITLES)] == [
         "ServiceAccount pay/a can run pods in pay, through Role pay/deployer",
-        "whoever can run pods in pay becomes ServiceAccount pay/b (run-as-serviceaccount)",
+        "ServiceAccount pay/a becomes ServiceAccount pay/b (run-as-serviceaccount)",
         "ServiceAccount pay/b can change pay's labels, through ClusterRole reader",
-        "whoever can run pods in pay together with whoever can change pay's labels gets every node (both)",
+        "ServiceAccount pay/a together with ServiceAccount pay/b gets every node (both)",
     ]  # fmt: skip
 
 
@@ -218,7 +222,7 @@ def test_a_graph_says_by_what() -> None:
 
     assert [sentences.sentence(edge, words) for edge in edges] == [
         "Pod lab/root has the root of its node, by a privileged container",
-        "whoever can run pods in lab gets every node (escape-to-node; lab admits privileged pods)",
+        "whoever can run pods in lab gets every node (escape-to-node; Namespace lab admits privileged pods)",
     ]
     assert words["create-pods"] == "Run pods"
     assert "escape workload:lab/none[Pod]" not in words

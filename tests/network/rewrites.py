@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from tests.generator.objects import Object
+from tests.oracles.network import known as is_known
 
 type Cluster = list[Object]
 _FIELDS = (("ingress", "from"), ("egress", "to"))
@@ -51,14 +52,19 @@ def named(one: Object, name: str) -> Object:
 
 
 def rules_split(random: Random, objects: Cluster) -> Cluster:
-    """One rule for each peer, or for each port."""
+    """One rule for each peer, or for each port; but one that fails closed does so as a whole, and its parts do not."""
 
     def split(rule: Object, peers: str) -> Iterator[Object]:
         part = random.choice((peers, "ports"))
-        if len(rule.get(part) or ()) < 2:
+        if len(rule.get(part) or ()) < 2 or closed(rule, peers):
             yield rule
-        for item in rule[part] if len(rule.get(part) or ()) > 1 else ():
+            return
+        for item in rule[part]:
             yield {**rule, part: [item]}
+
+    def closed(rule: Object, peers: str) -> bool:
+        side = "Ingress" if peers == "from" else "Egress"
+        return "action" in rule and not all(is_known(peer, side) for peer in rule[peers])
 
     for at, one in [*policies(objects), *tiered(objects)]:
         objects[at] = with_rules(one, split)

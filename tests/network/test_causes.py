@@ -201,6 +201,7 @@ def test_its_fix_makes_the_finding_vanish(case: Case) -> None:
     finding = found[case.subject, "pay", case.through]
     assert [*map(caused, finding.causes)] == [case.cause]
     assert finding.fix is not None, finding.no_fix
+    assert all((edit.patch is not None) == (edit.key.resource == "deployments.apps") for edit in finding.fix.edits)
     edited = [manifest(edit.key, edit.new) for edit in finding.fix.edits if edit.new is not None]
     gone = {(edit.key.namespace, edit.key.name) for edit in finding.fix.edits if edit.new is None}
     kept = [one for one in case.after if _place(one) not in {_place(other) for other in edited}

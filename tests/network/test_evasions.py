@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from posture.cli import run
-from tests.generator.network import cluster_policy, network_policy
+from tests.generator.network import cluster_policy, network_policy, pod
 from tests.generator.objects import Object, namespace
 from tests.network.test_bounds import deployment
 
@@ -20,9 +20,9 @@ DENY = network_policy("a", "deny", podSelector={}, policyTypes=["Ingress", "Egre
 BASE: list[Object] = [namespace("a"), namespace("b", team="b"), deployment("a", "web"), deployment("a", "db"),
                       deployment("b", "job")]  # fmt: skip
 OPEN = network_policy("a", "w", podSelector={"matchLabels": {"app": "db"}}, policyTypes=["Ingress"], ingress=[{}])
-NODES = cluster_policy("nodes", "Admin", 1, egress=[{"name": "n", "action": "Deny", "to": [{"nodes": {}}]}])
+NODES = cluster_policy("nodes", "Admin", 1, egress=[{"name": "rule", "action": "Deny", "to": [{"nodes": {}}]}])
 EVERYONE: list[Object] = [{"namespaces": {}}]
-TIE = [cluster_policy(name, "Admin", 5, ingress=[{"name": "n", "action": name.capitalize(), "from": EVERYONE}])
+TIE = [cluster_policy(name, "Admin", 5, ingress=[{"name": "rule", "action": name.capitalize(), "from": EVERYONE}])
        for name in ("accept", "deny")]  # fmt: skip
 type Diff = Callable[[Sequence[Object], Sequence[Object]], tuple[int, Any]]
 
@@ -99,7 +99,7 @@ def test_a_policy_that_cannot_be_read_hides_nothing_of_the_others(diff: Diff, ba
 @pytest.mark.parametrize(("before", "after"), [
     ([NODES], []), (TIE, TIE[:1]), (TIE, []),
     ([NODES], [cluster_policy("nodes", "Admin", 1, egress=[
-        {"name": "n", "action": "Deny", "to": [{"nodes": {"matchLabels": {"a": "b"}}}]}])]),
+        {"name": "rule", "action": "Deny", "to": [{"nodes": {"matchLabels": {"a": "b"}}}]}])]),
 ], ids=["a denial of nodes is gone", "a tie is decided", "a tie is gone", "fewer nodes are denied"])  # fmt: skip
 def test_what_was_not_known_and_is_open_now_is_no_silence(
     diff: Diff, before: list[Object], after: list[Object]
@@ -131,3 +131,34 @@ def test_a_way_out_for_pods_that_may_come_is_told(diff: Diff, selector: Object) 
 
     assert code == 1
     assert {(one["subject"], one["effective"]) for one in told["changes"]} == {("namespace:a", False)}
+
+
+def replicas(*labels: dict[str, str]) -> list[Object]:
+    """Pods of one workload."""
+    return [pod("b", f"web-{at}", {"set": "web", **one}, [f"10.0.0.{at + 1}"], owner="web")
+            for at, one in enumerate(labels)]  # fmt: skip
+
+
+def denying(*peers: Object) -> Object:
+    """A policy that denies some pods the way to all others."""
+    return cluster_policy("deny", "Admin", 1, ingress=[{"name": "rule", "action": "Deny", "from": list(peers)}])
+
+
+def labelled(key: str, value: str) -> Object:
+    """A peer: pods with a label, of any namespace."""
+    return {"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {key: value}}}}
+
+
+@pytest.mark.parametrize(("peers", "before", "after", "told"), [
+    ([labelled("a", "x")], [{"a": "x"}, {"a": "x"}], [{"a": "x"}, {"a": "other"}], True),
+    ([labelled("a", "x")], [{"a": "x"}, {"a": "other"}], [{"a": "other"}, {"a": "more"}], False),
+    ([labelled("a", "x"), labelled("c", "x")], [{"a": "x"}, {"c": "x"}], [{"a": "x", "c": "x"}, {"a": "other"}], True),
+    ([labelled("a", "x"), labelled("c", "x")], [{"a": "x"}, {"c": "x"}], [{"a": "x", "c": "x"}, {"c": "x"}], False),
+], ids=["one leaves", "one was out already", "one takes both, another none", "one takes both"])  # fmt: skip
+def test_some_pods_of_a_workload_that_leave_a_denial_are_told(
+    diff: Diff, peers: list[Object], before: list[dict[str, str]], after: list[dict[str, str]], told: bool
+) -> None:
+    """While others of its pods stay in it: what the workload may reach then, it could not before."""
+    _, document = diff([*BASE, denying(*peers), *replicas(*before)], [*BASE, denying(*peers), *replicas(*after)])
+
+    assert ("a/db" in {name for name, _ in loosened(document)}) is told

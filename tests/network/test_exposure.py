@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posture.model import Key
 from posture.network.exposure import Entry, entries
 from posture.network.ports import shown, span
-from tests.generator.network import pod, port
+from tests.generator.network import deployment, pod, port
 from tests.generator.objects import Object, metadata, namespace
 from tests.network.clusters import evaluated
 
@@ -351,6 +352,87 @@ def test_a_route_to_another_namespace_counts_as_granted() -> None:
 def test_where_a_route_is_open(given: Object, at: tuple[str, ...]) -> None:
     """For people: hosts and paths."""
     assert [one.at for one in found(service(), gateway(), given)] == [at]
+
+
+# Ports of nodes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ports", "spec", "expected"),
+    [
+        ([{"containerPort": 8080, "hostPort": 80}], {}, "TCP 8080"),
+        ([{"containerPort": 53, "hostPort": 53, "protocol": "UDP"}], {}, "UDP 53"),
+        ([{"containerPort": 8080, "hostPort": 80, "hostIP": "0.0.0.0"}], {}, "TCP 8080"),
+        ([{"containerPort": 8080, "hostPort": 80, "hostIP": "::"}], {}, "TCP 8080"),
+        ([{"containerPort": 8080, "hostPort": 80, "hostIP": "127.0.0.1"}], {}, ""),
+        ([{"containerPort": 8080, "hostPort": 80, "hostIP": "::1"}], {}, ""),
+        ([{"containerPort": 8080}], {}, ""),
+        ([{"containerPort": 8080, "hostPort": 0}], {}, ""),
+        ([{"containerPort": 8080, "hostPort": "http"}], {}, ""),
+        ([{"containerPort": 8080, "hostPort": 8080}], {"hostNetwork": True}, ""),
+        ([{"containerPort": 8080, "hostPort": 80}, {"containerPort": 9090, "hostPort": 90}], {}, "TCP 8080,9090"),
+    ],
+)
+def test_a_port_of_the_node_leads_to_the_pod(ports: list[Object], spec: Object, expected: str) -> None:
+    """At any address of the node but its loopback. In the node's network a container listens where it wants."""
+    found_ = opened(pod("pay", "edge", ports=ports, **spec))
+
+    assert found_ == ({("HostPort", "pay/edge", expected)} if expected else set())
+
+
+def test_what_opens_a_port_of_the_node_is_what_runs() -> None:
+    """The controller, by its template; where no controller is read, a pod of it."""
+    ports = [{"containerPort": 8080, "hostPort": 80}]
+    ways = found(deployment("pay", "edge", {"app": "edge"}, ports), pod("pay", "stray", ports=ports, owner="nobody"))
+
+    deployed, stray = Key("deployments.apps", "pay", "edge"), Key("pods", "pay", "stray")
+    assert [(one.by, one.service, one.at) for one in ways] == [
+        (deployed, deployed, ("its nodes:80",)), (stray, stray, ("its nodes:80",)),
+    ]  # fmt: skip
+
+
+# Services without a selector ----------------------------------------------------------------------------------------
+
+
+def endpoint_slice(*addresses: str, by: str = "", **port: Any) -> Object:
+    """An EndpointSlice of the Service svc in pay."""
+    labels = {"kubernetes.io/service-name": "svc"} | ({"endpointslice.kubernetes.io/managed-by": by} if by else {})
+    return {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata("s", "pay", labels=labels),
+        "addressType": "IPv4", "endpoints": [{"addresses": [one]} for one in addresses],
+        "ports": [{"protocol": "TCP", **port}],
+    }  # fmt: skip
+
+
+BEHIND = pod("web", "behind", ips=["10.0.0.7"])
+MIRRORED, SLICED = "endpointslicemirroring-controller.k8s.io", "endpointslice-controller.k8s.io"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (endpoint_slice("10.0.0.7", name="http", port=8080), "TCP 8080"),
+        (endpoint_slice("10.0.0.7", name="http", port=8080, by=MIRRORED), "TCP 8080"),
+        (endpoint_slice("10.0.0.7", "10.0.0.8", name="http"), "TCP"),
+        (endpoint_slice("10.0.0.7", name="other", port=8080), ""),
+        (endpoint_slice("10.0.0.7", name="http", port=8080, protocol="UDP"), ""),
+        (endpoint_slice("10.0.0.9", name="http", port=8080), ""),
+        (endpoint_slice("example.com", name="http", port=8080), ""),
+    ],
+)
+def test_a_service_without_a_selector_leads_where_its_slices_say(given: Object, expected: str) -> None:
+    """To pods of any namespace, at the port that a slice names as the Service does."""
+    door = service(type="LoadBalancer", selector={}, ports=[{"port": 80, "name": "http"}])
+
+    assert opened(BEHIND, door, given) == ({("LoadBalancer", "web/behind", expected)} if expected else set())
+
+
+@pytest.mark.parametrize("by", ["", SLICED])
+def test_a_service_with_a_selector_leads_to_what_it_selects(by: str) -> None:
+    """Whatever slices say: the controller writes them, and pods are asked for by their labels."""
+    given = endpoint_slice("10.0.0.7", name="http", port=8080, by=by)
+
+    assert opened(BEHIND, service(type="LoadBalancer"), given) == {("LoadBalancer", "pay/api", "TCP 80")}
 
 
 # All of it ----------------------------------------------------------------------------------------------------------

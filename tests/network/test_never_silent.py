@@ -25,6 +25,8 @@ WORLD: list[Object] = [
     network_policy("pay", "db", podSelector={"matchLabels": {"app": "db"}}, policyTypes=["Ingress"]),
 ]
 ACCEPT = {"name": "out", "action": "Accept"}
+FAILS_CLOSED = ("ClusterNetworkPolicy a: a rule has a peer or a port of a kind that is not known, and fails closed: "
+                "Accept matches nothing, Deny and Pass deny everything")  # fmt: skip
 
 
 def posture(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, Any]:
@@ -83,6 +85,14 @@ LATER = {
     "a tier": (cluster_policy("a", "Middle", 1), "ClusterNetworkPolicy a: tier Middle is not known"),
     "a subject": (cluster_policy("a", "Admin", 1, {"machines": {}}),
                   "ClusterNetworkPolicy a: its subject is of a kind that is not known"),
+    "a peer": (cluster_policy("a", "Admin", 1, egress=[{**ACCEPT, "to": [{"namespaces": {}}, {"services": {}}]}]),
+               FAILS_CLOSED),
+    "a peer that is denied": (
+        cluster_policy("a", "Admin", 1, ingress=[{**ACCEPT, "action": "Deny", "from": [{"services": {}}]}]),
+        FAILS_CLOSED),
+    "a protocol": (
+        cluster_policy("a", "Admin", 1, egress=[{**ACCEPT, "to": [{"namespaces": {}}], "protocols": [{"gre": {}}]}]),
+        FAILS_CLOSED),
 }  # fmt: skip
 
 

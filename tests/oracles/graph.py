@@ -187,22 +187,35 @@ class World:
         fields = (tree["verbs"], tree["apiGroups"], tree["resources"])
         for verb, group, whole in product(*([OTHER if one == "*" else one for one in field] for field in fields)):
             resource, _, subresource = whole.partition("/")
-            for name in self.asked(tree, verb, whole, rules, names):
+            for name in self.asked(tree, verb, f"{whole}.{group}", rules, names):
                 if self.allowed(rules, Point(verb, group, resource, subresource, name)):
                     return True
         return False
 
-    def asked(
-        self, leaf: Object, verb: str, whole: str, rules: Sequence[tuple[Object, str]], names: Names
-    ) -> list[str]:
+    def asked(self, leaf: Object, verb: str, kind: str, rules: Sequence[tuple[Object, str]], names: Names) -> list[str]:
         """The names with which a permission is asked for; one of them will do."""
+        whole, _, group = kind.partition(".")
         given: list[str] = list(leaf.get("resourceNames") or ())
         if given:
             return [names.get(one, one) for one in given]
         nameless = verb in UNNAMED and ("/" not in whole or whole in UNNAMED_BELOW)
+        made = MADE.get((group, whole.partition("/")[0]))
+        if leaf.get("names") == "some" and "create" not in leaf["verbs"] and made:
+            return [*self.of_those_there(made, names["$ns"]), OTHER]
         if leaf.get("names") == "some":
             return [*(name for name in named(rules) if name), OTHER, *([""] if nameless else [])]
         return [""] if nameless else [OTHER]
+
+    def of_those_there(self, kind: str, namespace: str) -> list[str]:
+        """The names that objects of a kind have in a namespace; every name, where there is none anywhere. No object is
+        in every namespace.
+        """
+        if namespace == OTHER:
+            return []
+        there = [rbac.place(one) for one in self.of(kind)]
+        mine = [name for _, where, name in there if where == namespace]
+        rules = [(rule, "") for one in self.of("Role", "ClusterRole") for rule in one.get("rules") or ()]
+        return mine if there else [name for name in named(rules) if name not in ("", "*")]
 
     def _assignments(
         self, escalation: str, number: int, identity: str, place: str
@@ -213,11 +226,9 @@ class World:
         """
         request = self.escalations[escalation]["requests"][number]
         assert request.get("scope") != "namespace", "no escalation asks for it"
-        if request.get("scope") == "cluster" and place != EVERYWHERE:
-            return []
         if place not in request.get("namespaces", [place]):
             return []
-        rules = self.rules(identity, place)
+        rules = self.rules(identity, EVERYWHERE if request.get("scope") == "cluster" else place)
         if not rules:
             return []
         variables = sorted({name for name in variables_of(request) if name != "$ns"})
@@ -251,6 +262,8 @@ class World:
         if serves and serves not in (one["metadata"]["name"] for one in self.of("APIResource")):
             return False
         if "namespaces" in wanted and place not in wanted["namespaces"]:
+            return False
+        if "newNamespace" in wanted and place != EVERYWHERE:
             return False
         if "reachesMetadata" in wanted and not self.may_be_open(place):
             return False
@@ -309,7 +322,7 @@ class World:
         elif node.startswith(("user:", "group:", "serviceaccount:")):
             yield from rbac.groups_of(node)
             yield from self.assumed(node)
-        elif node.startswith("any ClusterRole//") and node.rpartition("/")[2] in self.cluster_roles:
+        elif node.startswith("any ClusterRole//"):
             yield from self.aggregated
         elif node.startswith("given ") and node.endswith("@*"):
             yield from (node.removesuffix("*") + namespace for namespace in self.namespaces)
@@ -329,6 +342,9 @@ class World:
             mounted = mine.get("automountServiceAccountToken")
         if mounted is not False:
             yield f"serviceaccount:{pod.namespace}/{account}"
+        else:
+            annotations = mine.get("metadata", {}).get("annotations") or {}
+            yield from (f"cloud/aws:{role}" for name, role in annotations.items() if name == AWS)
         if any((one.get("securityContext") or {}).get("privileged") for one in pod.spec["containers"]):
             yield "node"
             if pod.spec.get("nodeName"):
@@ -381,16 +397,15 @@ class World:
         yield f"can {escalation['id']}@{place}"
         effect = escalation["effect"]
         for pattern in effect.get("become", ()):
-            yield from self.become(pattern, place, names)
+            attached = "stdin" in (escalation.get("where") or {})
+            yield from self.become(pattern.replace("workload:", "attached:") if attached else pattern, place, names)
         for target in effect.get("reach", ()):
             yield from self.targets(target, place)
         for pattern in effect.get("switchOff", ()):
             yield from (f"engine/{one}" for one in self.engines if fnmatchcase(one, pattern))
-        if "aggregate" in effect:
-            yield from self.aggregated
         if isinstance(effect.get("ability"), str):
             yield f"given {effect['ability']}@{place}"
-        for word in ("grantRulesOf", "rewrite"):
+        for word in ("grantRulesOf", "rewrite", "make"):
             if word in effect:
                 yield from self.roles(word, escalation, place, names)
 
@@ -420,11 +435,6 @@ class World:
         return any(one["metadata"]["name"] == "no-pods" for one in self.of("ValidatingAdmissionPolicyBinding"))
 
     @cached_property
-    def cluster_roles(self) -> set[str]:
-        """The ClusterRoles that there are."""
-        return {one["metadata"]["name"] for one in self.of("ClusterRole")}
-
-    @cached_property
     def aggregated(self) -> list[str]:
         """Those that are made of others, as what may be given any rule."""
         mine = (one for one in self.of("ClusterRole") if (one.get("aggregationRule") or {}).get("clusterRoleSelectors"))
@@ -433,7 +443,13 @@ class World:
     def become(self, pattern: str, place: str, names: Names) -> Iterator[str]:
         """The identities that a pattern stands for. A variable that is anything stands for all there are."""
         kind, _, text = pattern.partition(":")
-        where, _, wanted = text.rpartition("/") if kind in ("serviceaccount", "absent", "workload") else ("", "", text)
+        if text.startswith("$new/"):
+            yield from (f"serviceaccount:{one}/{text.removeprefix('$new/')}" for one in self.awaited())
+            return
+        if kind == "workload-on":
+            yield from self.on_machine(names.get(text, OTHER))
+            return
+        where, _, wanted = text.rpartition("/") if kind in (*SPACED, "attached") else ("", "", text)
         chosen = names.get(wanted, OTHER) if wanted.startswith("$") else ""
         spaces = self.spelled(place if where == "$ns" else where or EVERYWHERE)
         every = chosen == OTHER
@@ -445,6 +461,21 @@ class World:
         elif kind == "group" and wanted not in ("*", "$name"):
             yield f"group:{wanted}"
 
+    def awaited(self) -> set[str]:
+        """The namespaces that do not exist, of which bindings name ServiceAccounts, or all of them."""
+        accounts = (
+            one.partition(":")[2].partition("/")[0] for one in self.subjects if one.startswith("serviceaccount:")
+        )
+        groups = (one.rpartition(":")[2] for one in self.subjects if one.startswith("group:system:serviceaccounts:"))
+        return {*accounts, *groups} - {*self.namespaces, "*"}  # no name of a namespace
+
+    def on_machine(self, name: str) -> Iterator[str]:
+        """What runs on a node, or on any where nobody knows what runs where."""
+        known = any(pod.spec.get("nodeName") for pod in self.pods)
+        for pod in self.pods:
+            if name == OTHER or not known or pod.spec.get("nodeName") == name:
+                yield pod.workload
+
     def members(self, kind: str, spaces: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Those of a kind that are there, each with the name by which it is asked for."""
         if kind in ("user", "group"):
@@ -452,6 +483,9 @@ class World:
             yield from ((f"{kind}:{name}", name) for name in found)
         elif kind == "workload":
             yield from ((pod.workload, pod.name) for pod in self.pods if pod.namespace in spaces)
+        elif kind == "attached":
+            reads = (pod for pod in self.pods if any(one.get("stdin") for one in pod.spec["containers"]))
+            yield from ((pod.workload, pod.name) for pod in reads if pod.namespace in spaces)
         elif kind == "controller":
             mine = (pod.workload for pod in self.pods if pod.namespace in spaces)
             yield from ((one, one.partition("/")[2].partition("[")[0]) for one in mine if not one.endswith("[Pod]"))
@@ -475,19 +509,41 @@ class World:
             yield from (one for one in map(rbac.user_called, users) if one.startswith("serviceaccount:"))
 
     def roles(self, word: str, escalation: Object, place: str, names: Names) -> Iterator[str]:
-        """The roles that somebody may grant himself, or give any rule, in a place."""
+        """The roles that somebody may grant himself, or give any rule, in a place. Those that there are, those that
+        bindings or rules name, and one of another name.
+        """
         kind, _, wanted = escalation["effect"][word].partition("/")
         beyond = any(one.get("scope") == "cluster" for one in escalation.get("requests", []))
         if word == "grantRulesOf" and place == EVERYWHERE and not beyond:
             return  # a RoleBinding grants nothing beyond its namespace
         chosen = names.get(wanted, OTHER)
-        spaces = {""} if kind == "ClusterRole" else {*self.spelled(place)}
-        there = {rbac.role_of(one) for one in self.bindings} | {
-            rbac.place(one) for one in self.of("Role", "ClusterRole")
-        }
-        for its, space, name in there:
-            if its == kind and space in spaces and chosen in (name, OTHER):
+        refers = (escalation.get("where") or {}).get("refers")
+        for space in [""] if kind == "ClusterRole" else self.spelled(place):
+            for name in self.role_names if refers is None else self.referred(refers, kind, place, names):
+                exists = (kind, space, name) in self.there
+                if chosen not in (name, OTHER) or (word == "rewrite" and not exists) or (word == "make" and exists):
+                    continue
                 yield f"role:{kind}/{name}@{place}" if word == "grantRulesOf" else f"any {kind}/{space}/{name}"
+
+    @cached_property
+    def there(self) -> set[tuple[str, str, str]]:
+        """The roles that there are."""
+        return {rbac.place(one) for one in self.of("Role", "ClusterRole")}
+
+    @cached_property
+    def role_names(self) -> list[str]:
+        """Every name that a role has, or may have: one that nothing mentions is like any other."""
+        rules = [(rule, "") for one in self.of("Role", "ClusterRole") for rule in one.get("rules") or ()]
+        bound = {rbac.role_of(one)[2] for one in self.bindings}
+        return sorted({name for _, _, name in self.there} | bound | {*named(rules), OTHER} - {"", "*"})
+
+    def referred(self, refers: str, kind: str, place: str, names: Names) -> set[str]:
+        """The names of the roles that bindings of some name refer to, in a place."""
+        by, _, binding = refers.partition("/")
+        inside = "" if place == EVERYWHERE else place
+        mine = [one for one in self.of(by) if rbac.place(one)[1] == inside
+                and names.get(binding, OTHER) in (rbac.place(one)[2], OTHER)]  # fmt: skip
+        return {rbac.role_of(one)[2] for one in mine if rbac.role_of(one)[0] == kind}
 
     def rewritten(self, held: Iterable[str]) -> Iterator[str]:
         """What those get who are granted a role that may be given any rule."""
@@ -498,8 +554,22 @@ class World:
             subjects = {rbac.subject_called(subject, inside) for subject in one.get("subjects") or ()}
             if f"any {kind}/{space}/{name}" in known and subjects & known:
                 yield f"namespace-admin/{inside}" if inside else "cluster-admin"
+        for node in known:
+            if node.startswith("role:"):
+                reference, _, inside = node.removeprefix("role:").rpartition("@")
+                kind, _, name = reference.partition("/")
+                if f"any {kind}/{inside if kind == 'Role' else ''}/{name}" in known:
+                    yield "cluster-admin" if inside == EVERYWHERE else f"namespace-admin/{inside}"
 
 
+AWS = "eks.amazonaws.com/role-arn"
+SPACED = ("serviceaccount", "absent", "workload")
+MADE = {
+    ("", "pods"): "Pod", ("", "replicationcontrollers"): "ReplicationController", ("apps", "daemonsets"): "DaemonSet",
+    ("apps", "deployments"): "Deployment", ("apps", "replicasets"): "ReplicaSet",
+    ("apps", "statefulsets"): "StatefulSet", ("batch", "cronjobs"): "CronJob", ("batch", "jobs"): "Job",
+}  # fmt: skip
+"""Pods and what makes them: of these there is what there is."""
 IDENTITIES = ("user:", "group:", "serviceaccount:", "role:", "namespace-admin/")
 
 

@@ -61,6 +61,11 @@ class Bound:
         """Whether a violation refuses, rather than warns or is only written down."""
         return "Deny" in texts(self.bound.get("validationActions"))
 
+    @property
+    def always(self) -> bool:
+        """Whether it refuses each request that it is meant for, whatever that holds."""
+        return "false" in map(str.strip, self._texts("validations"))
+
     @cached_property
     def scopes(self) -> tuple[Mapping[str, Any], ...]:
         """The match rules without any way out: the policy's, and the binding's."""
