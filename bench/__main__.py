@@ -11,9 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.controlplane.controlplane import ControlPlane
-from tests.generator.large import ISSUE, SMALL, Size, cluster, plants, silent
+from tests.generator.large import ISSUE, SMALL, Size, plants, silent
 
-from . import admission, graph, network
+from . import admission, graph, network, watch
+from .plane import fill
 from .process import Run, middle, run
 
 ROUNDS = 3
@@ -30,7 +31,7 @@ def main() -> int:
     failures = [text for part in (network, admission, graph) for text in part.judged(small=size is SMALL)]
     with tempfile.TemporaryDirectory() as folder, ControlPlane() as plane:
         os.environ["KUBECONFIG"] = str(plane.kubeconfig())
-        _fill(plane, size)
+        fill(plane, size)
         database = Path(folder) / "posture.db"
         owners = Path(folder) / "config.yaml"
         owners.write_text("peerLabels: [env, team]\n", encoding="utf-8")
@@ -44,6 +45,7 @@ def main() -> int:
             if ratio > LIMITS[name]:
                 failures.append(f"{name} scan takes {ratio:.2f} times the floor")
         failures += _drift(plane, size, database)
+        failures += watch.judged(plane, size, Path(folder))
         peak = max(cold.memory, unchanged.memory)
         print(f"{'peak memory':24}{'':18}{peak:7.0f} MB{'':8}  at most {MEMORY:.0f} MB")
         if peak > MEMORY:
@@ -53,17 +55,6 @@ def main() -> int:
     for text in failures:
         print(f"FAILED: {text}")
     return 1 if failures else 0
-
-
-def _fill(plane: ControlPlane, size: Size) -> None:
-    start = time.perf_counter()
-    number = plane.apply(cluster(size))
-    seconds = time.perf_counter() - start
-    for _ in range(600):  # every namespace gets its default ServiceAccount from a controller, in its own time
-        if len(plane.request("GET", "/api/v1/serviceaccounts")["items"]) >= 3 * size.namespaces:
-            break
-        time.sleep(0.5)
-    print(f"{number:,} objects written in {seconds:.0f} s ({number / seconds:,.0f}/s)", flush=True)
 
 
 def _scan(database: Path) -> Run:

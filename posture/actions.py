@@ -17,6 +17,7 @@ from posture.sources import cluster_of
 from posture.store import Store, baselines, findings, snapshots
 from posture.store.baselines import Approved
 from posture.store.decisions import Deed, decide
+from posture.store.snapshots import Revision
 from posture.text import count, format_time, parse_time, visible
 
 SHORTEST_ID = 4
@@ -99,17 +100,16 @@ def approve(store: Store, number: int, deed: Deed, *, with_gaps: bool = False) -
 
     Raises CannotJudge when it has gaps, or leaves out what the last baseline knows, and `with_gaps` is not said.
     """
-    revision = snapshots.revision(store, number)
-    snapshot = snapshots.load(store, revision.cluster, revision).snapshot
-    gaps = _unseen(store, snapshot)
-    if gaps and not with_gaps:
-        first = f"{gaps[0].resource}: {gaps[0].message}"
-        raise CannotJudge(
-            f"snapshot {number} has {count(len(gaps), 'gap')} ({visible(first, 200)})",
-            "read it completely, or agree to what was read with --with-gaps",
-        )
-    given = Approved(0, revision.cluster, number, deed.time, deed.by, deed.reason)
-    with store.transaction():
+    with store.transaction():  # all of it: snapshots come and go while a watcher runs
+        revision = snapshots.revision(store, number)
+        gaps = _unseen(store, revision)
+        if gaps and not with_gaps:
+            first = f"{gaps[0].resource}: {gaps[0].message}"
+            raise CannotJudge(
+                f"snapshot {number} has {count(len(gaps), 'gap')} ({visible(first, 200)})",
+                "read it completely, or agree to what was read with --with-gaps",
+            )
+        given = Approved(0, revision.cluster, number, deed.time, deed.by, deed.reason)
         approved = baselines.approve(store, given)
         newest = snapshots.latest(store, revision.cluster)
         if newest is not None and newest.id == number:
@@ -119,12 +119,12 @@ def approve(store: Store, number: int, deed: Deed, *, with_gaps: bool = False) -
     return approved
 
 
-def _unseen(store: Store, snapshot: Snapshot) -> list[Gap]:
+def _unseen(store: Store, revision: Revision) -> list[Gap]:
     """What nobody agrees to by accident: gaps, and what was left out (`-n`) and is known to the last baseline."""
-    before = baselines.latest(store, snapshot.cluster)
+    before = baselines.latest(store, revision.cluster)
     known = snapshots.gaps(store, snapshots.revision(store, before.revision)) if before else None
     return [
-        gap for gap in snapshot.gaps
+        gap for gap in snapshots.gaps(store, revision)
         if gap.reason in INCOMPLETE or (
             known is not None and gap.reason == "not collected" and gap.resource in (*pipeline.JUDGED, "*")
             and not any(one.covers(gap) for one in known)
@@ -164,6 +164,8 @@ def approve_findings(
     agreed = [row for domain in pipeline.DOMAINS for row in _agreed(domain, found, base, live)]
     given = Approved(0, cluster, before.revision, deed.time, deed.by, deed.reason)
     with store.transaction():
+        if baselines.latest(store, cluster) != before:
+            raise UsageError("the baseline was moved while you looked at it", "look again; nothing was written")
         approved = baselines.approve(store, given, agreed, before)
         _agree(store, found, deed)
     return approved

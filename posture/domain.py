@@ -53,11 +53,16 @@ class Domain(Protocol):
         With `growth` nothing was agreed for subjects that are new; where grants name their subjects that is so anyway.
         """
 
-    def again(self, live: Any, changed: Collection[Changed], gained: Collection[Where]) -> Collection[Where] | None:
-        """Where an update to `live` may have made another comparison, of places with gains too; None is everywhere."""
+    def again(
+        self, baseline: Any, live: Any, changed: Collection[Changed], told: Collection[Where]
+    ) -> Collection[Where] | None:
+        """Where an update to `live` may have made another comparison; `told` are the places of gains and unknown ones.
 
-    def throughs(self, result: Any, where: Where) -> Collection[Through]:
-        """What anything is possible through at a place, or is refused by."""
+        None is everywhere.
+        """
+
+    def carriers(self, result: Any, where: Where) -> Collection[Key]:
+        """The objects through which anything is possible at a place, or by which it is refused."""
 
     def doubt(
         self, result: Any, subject: str, scope: str, through: Through, other: Snapshot | None = None

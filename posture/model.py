@@ -249,7 +249,7 @@ def differences(old: Index, new: Index, resources: Iterable[str]) -> Iterator[tu
 class Audited(NamedTuple):
     """A request that wrote an object, as the API server's audit log has it: who it was, and not who it claims to be.
 
-    `acting_as` is the impersonated user; `address` the first source address, `agent` the client's own name for itself,
+    `acting_as` is the impersonated user; `address` where it came from, `agent` what the client calls itself,
     `request` the verb and the URL's path, `identity` the audit ID, `time` when it came (RFC 3339).
     """
 
@@ -261,13 +261,18 @@ class Audited(NamedTuple):
     identity: str = ""
     time: str = ""
 
+    def __str__(self) -> str:
+        """Who it was, for people: `alice@example.com as root from 10.1.2.3`."""
+        acting, address = self.acting_as and f" as {self.acting_as}", self.address and f" from {self.address}"
+        return f"{self.user or 'nobody'}{acting}{address}"
+
 
 class Cause(NamedTuple):
     """The object change that made a finding, and who made it.
 
     `what` is created, changed, deleted or "server version"; `actor` the field manager's name (claimed), "" when
-    nothing says who; `time` when, RFC 3339. `audited` is the request, where an audit log tells it; `out_of_band` who
-    delivers the object (`flux:apps/web`), where somebody else changed it.
+    nothing says who; `time` when, RFC 3339. `audited` is the request, where an audit log tells it; `origin` who
+    delivers the object (`flux:apps/web`), `out_of_band` that somebody else changed it.
     """
 
     key: Key
@@ -275,7 +280,8 @@ class Cause(NamedTuple):
     actor: str = ""
     time: str = ""
     audited: Audited | None = None
-    out_of_band: str = ""
+    origin: str = ""
+    out_of_band: bool = False
 
 
 class Edit(NamedTuple):

@@ -9,14 +9,14 @@ from typing import Any, cast
 from posture import admission, graph, network, owners, rbac
 from posture.domain import Domain
 from posture.drift.agreed import NAMESPACES, Agreed, Place, Yardstick
-from posture.drift.causes import Investigation
+from posture.drift.causes import Investigation, Wrote
 from posture.drift.findings import OwnerOf, reasons_of, severity_of
 from posture.drift.lifecycle import Life, Outcome, Settled
 from posture.drift.measured import Measured, Moment, measured
 from posture.graph import attribution
 from posture.graph import findings as path_findings
 from posture.graph.catalogue import Escalation
-from posture.graph.findings import Sides
+from posture.graph.findings import Pathed, Sides
 from posture.kinds import API_RESOURCES, API_SERVER_FLAGS, KINDS
 from posture.model import (
     SEVERITIES,
@@ -68,11 +68,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of findings: those not resolved, any of them by fingerprint or alias, and the last run's time."""
+    """What is known of findings: those not resolved, any of them by fingerprint or alias, and the last run's time;
+    and of objects, which request made them what they are.
+    """
 
     current: Mapping[str, Finding] = field(default_factory=dict)
     known: Callable[[str], Finding | None] = lambda _: None
     last: str = ""
+    wrote: Wrote = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Judgement:
     parts: Mapping[str, Measured]
     """What each domain says."""
     settled: Mapping[str, Settled]
+    paths: Pathed | None = None
     present: int = 0
 
     @property
@@ -121,12 +125,13 @@ def beyond(domain: str, given: Any, recorded: Any) -> Any:
 
 def judge(
     snapshot: Snapshot, agreed: Agreed, history: History, rules: Rules, now: str, previous: Judgement | None = None,
-    changed: Collection[Changed] = (), written: Collection[Key] = (),
+    changed: Collection[Changed] = (), written: Collection[Key] = (), *, later: bool = False,
 ) -> Judgement:  # fmt: skip
     """What is possible in a snapshot that was not agreed, and what that makes of the findings that are known.
 
     With `previous`, the judgement of the state before `changed` by the same rules, the cost follows what changed;
-    `written` are the objects of which anything was written since, content or not. The answer is the same without.
+    `written` are the objects of which anything was written since, content or not. The answer is the same without, but
+    that with `later` the paths that are known stand: those of now are for a judgement without it to find.
     """
     if previous and not _goes_on(previous, snapshot, agreed, changed, now):
         previous = None
@@ -136,15 +141,16 @@ def judge(
     def assigner(domain: Domain, live: Any) -> OwnerOf:
         return owners.assigner(rules.owners, snapshot, lambda key: domain.stakeholders(live, key))
 
-    moment = Moment(snapshot, agreed, checks, now, NAMESPACED, assigner, changed, written)
+    moment = Moment(snapshot, agreed, checks, now, NAMESPACED, assigner, changed, written, history.wrote)
     parts = {
         domain.NAME: measured(domain, moment, previous.parts[domain.NAME] if previous else None) for domain in DOMAINS
     }
     drafts = [draft.finding for part in parts.values() for draft in part.drafts.values()]
     unknown = [one for part in parts.values() for one in part.unknown]
+    paths: Pathed | None = None
     if agreed.snapshots or agreed.bounds:  # without them nothing is new: `explain path` tells what there is
-        drafts = _with_paths(drafts, parts, agreed, rules, now)
-        drafts = [path_findings.kept(one, history.known(one.fingerprint), snapshot, unknown) for one in drafts]
+        paths = _with_paths(drafts, parts, moment, rules, previous.paths if previous else None, later=later)
+        drafts = [path_findings.kept(one, history.known(one.fingerprint), snapshot, unknown) for one in paths.findings]
 
     def doubt(finding: Finding) -> Gap | None:
         if finding.domain == graph.NAME:
@@ -160,7 +166,7 @@ def judge(
 
     life = Life(history.current, history.known, beyond, previous.settled if previous else {})
     outcome = life.merge(drafts, doubt, covered, now, history.last)
-    return Judgement(outcome, snapshot, agreed, parts, life.settled, len(drafts))
+    return Judgement(outcome, snapshot, agreed, parts, life.settled, paths, len(drafts))
 
 
 def _goes_on(previous: Judgement, snapshot: Snapshot, agreed: Agreed, changed: Collection[Changed], now: str) -> bool:
@@ -175,19 +181,19 @@ def _goes_on(previous: Judgement, snapshot: Snapshot, agreed: Agreed, changed: C
 
 
 def _with_paths(
-    drafts: list[Finding], parts: Mapping[str, Measured], agreed: Agreed, rules: Rules, now: str
-) -> list[Finding]:
+    drafts: list[Finding], parts: Mapping[str, Measured], moment: Moment, rules: Rules, previous: Pathed | None,
+    *, later: bool,
+) -> Pathed:  # fmt: skip
     """Findings with the paths that they made possible, and those of paths that none of them made."""
+    snapshot, agreed, now = moment.snapshot, moment.agreed, moment.now
     count = len(agreed.snapshots)
     live = {name: part.live for name, part in parts.items()}
     bases = [{name: part.yardstick.approved[number][0] for name, part in parts.items()} for number in range(count)]
     judged_by = parts[rbac.NAME].yardstick.approved[0][1] if count else {}
     changes = [part.gains[where] for part in parts.values() for where in sorted(part.gains)]
-    snapshot: Snapshot = live[rbac.NAME].snapshot
     bounded = frozenset(scope for bound in agreed.bounds for scope in bound.scopes(snapshot))
-    sides = Sides(live, bases, changes, judged_by, bounded)
-    if not sides.differ():
-        return drafts
+    changed = moment.changed if later or not previous else path_findings.merged((*previous.waiting, *moment.changed))
+    sides = Sides(live, bases, changes, judged_by, bounded, previous, changed, later)
     before = agreed.snapshots[0].version if count else snapshot.version
     owner_of = owners.assigner(rules.owners, snapshot, lambda key: graph.stakeholders(None, key))
     cause = parts[network.NAME].investigation.cause

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from posture import reading
+from posture.authors import Authors
 from posture.collect import Bodies, Facts, Problem, Source, collect
+from posture.collect.audit import Record
 from posture.drift.agreed import Agreed
 from posture.drift.lifecycle import Event, Outcome
 from posture.errors import UsageError
 from posture.inputs import Inputs
 from posture.kinds import BY_NAME
-from posture.model import INCOMPLETE, Gap, Snapshot, Version, differences, fingerprint
+from posture.model import INCOMPLETE, Gap, Key, Snapshot, Version, differences, fingerprint
 from posture.pipeline import DOMAINS, JUDGED, History, Judgement, judge
 from posture.store import Store, baselines, decisions, findings, positions, snapshots
 from posture.store.baselines import Approved
@@ -66,8 +68,10 @@ def is_missing(gap: Gap) -> bool:
     return gap.reason in INCOMPLETE and (gap.resource == "*" or any(gap.resource in d.READS for d in DOMAINS))
 
 
-def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scanned:
-    """Read a source and commit what it means. The caller holds the store's lock.
+def scan(
+    store: Store, source: Source, inputs: Inputs, request: Request, audits: Callable[[], Iterable[Record]] = tuple
+) -> Scanned:
+    """Read a source and commit what it means. The caller holds the store's lock. `audits` are read after the source.
 
     If objects, gaps, version and inputs are as they were, the stored findings stand and nothing is evaluated but
     expiry; findings that somebody else changed do not stand. Raises CannotJudge when nothing at all could be read.
@@ -82,25 +86,38 @@ def scan(store: Store, source: Source, inputs: Inputs, request: Request) -> Scan
         source.facts.problems.append(
             Problem(store.path, "its findings are not what was written; all is judged anew: run `posture db verify`")
         )
-    changed = not intact or not _unchanged(before, snapshot, digest, request.time)
+    authors = Authors(store, cluster)
+    late = _late(store, cluster, authors, audits())
+    authors.judging(differences(before.snapshot.index, snapshot.index, JUDGED), last, request.time)
+    changed = not intact or bool(late) or not _unchanged(before, snapshot, digest, request.time)
     if changed:
-        judgement = _judged(store, snapshot, approved, inputs, request.time, last)
-        outcome, summary = judgement.outcome, counted(judgement, snapshot)
+        outcome, summary = _judged(store, snapshot, approved, inputs, request.time, last, authors)
     else:
         assert before.revision is not None
         outcome, summary = _expired(store, cluster, request.time, last), Counter(before.revision.summary)
         summary["objects"] = _number(snapshot)
     name = request.cluster or source.facts.name or cluster
-    commit = Commit(request.time, source.title, name, not any(map(is_missing, snapshot.gaps)), digest, summary)
     with store.transaction() as connection:
-        if changed and decisions.newest(store) != seen:  # what was decided meanwhile may cover less than there is now
-            outcome = _judged(store, snapshot, approved, inputs, request.time, last).outcome
+        if changed and decisions.newest(store) != seen:  # it may cover less than there is now, or agree to more
+            approved = baselines.latest(store, cluster)
+            digest = fingerprint(inputs.digest, str(approved.id if approved else 0))
+            outcome, summary = _judged(store, snapshot, approved, inputs, request.time, last, authors)
+        commit = Commit(request.time, source.title, name, not any(map(is_missing, snapshot.gaps)), digest, summary)
         number = snapshots.write(connection, before, snapshot, commit)
         findings.write(connection, cluster, outcome, number, request.time)
+        findings.resave(connection, authors.passed(late) if late else ())
+        authors.write(connection, number)
         positions.write(connection, cluster, {})  # a watcher must not go on from before this
     files, events = tuple(map(str, inputs.config.baseline)), tuple(outcome.events)
     unagreed = _unagreed(store, snapshot, approved)
     return Scanned(number, name, snapshot, approved, unagreed, files, events, summary, source.facts.problems)
+
+
+def _late(store: Store, cluster: str, authors: Authors, records: Iterable[Record]) -> frozenset[Key]:
+    """The objects that caused findings of which an audit log tells only now who changed them."""
+    heard = [*records]
+    known = [*findings.current(store, cluster).values(), *authors.lately()] if heard else []
+    return authors.hear(heard, {cause.key for one in known for cause in one.causes})
 
 
 def _unagreed(store: Store, snapshot: Snapshot, approved: Approved | None) -> tuple[Gap, ...]:
@@ -115,13 +132,15 @@ def _unagreed(store: Store, snapshot: Snapshot, approved: Approved | None) -> tu
 
 
 def _judged(
-    store: Store, snapshot: Snapshot, approved: Approved | None, inputs: Inputs, now: str, last: str
-) -> Judgement:
-    """What a snapshot means beside what is known."""
+    store: Store, snapshot: Snapshot, approved: Approved | None, inputs: Inputs, now: str, last: str, authors: Authors
+) -> tuple[Outcome, Counter[str]]:
+    """What a snapshot means beside what is known, and the counts of that."""
     cluster = snapshot.cluster
     agreed = agreed_of(store, snapshot, approved, inputs)
-    history = History(findings.current(store, cluster), lambda mark: findings.known(store, cluster, mark), last)
-    return judge(snapshot, agreed, history, inputs.rules, now)
+    current = findings.current(store, cluster)
+    history = History(current, lambda mark: findings.known(store, cluster, mark), last, authors)
+    judgement = judge(snapshot, agreed, history, inputs.rules, now)
+    return judgement.outcome, counted(judgement, snapshot)
 
 
 def counted(judgement: Judgement, snapshot: Snapshot) -> Counter[str]:

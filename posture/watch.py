@@ -8,11 +8,12 @@ is a revision of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from posture import reading
+from posture.authors import Authors
 from posture.collect import (
     Change,
     Facts,
@@ -28,8 +29,9 @@ from posture.collect import (
     body_of,
     entry_of,
 )
+from posture.collect.audit import Record
 from posture.drift.agreed import Agreed
-from posture.drift.lifecycle import Event
+from posture.drift.lifecycle import Event, Outcome
 from posture.inputs import Inputs
 from posture.kinds import BY_NAME, key_of
 from posture.model import INCOMPLETE, Changed, Content, Entry, Finding, Gap, Key, Snapshot, Version, fingerprint
@@ -42,6 +44,8 @@ from posture.text import parse_time
 GATHER_SECONDS = 0.02
 """So long a batch waits for more, once something happened."""
 GATHER_MOST = 1000
+PATHS_SECONDS, PATHS_MOST = 0.2, 5.0
+"""After so long without a change paths are looked for, and while changes go on at least so often."""
 REMEMBER_SECONDS = 60.0
 """So often the places to go on from are written while nothing changes."""
 type Name = tuple[str, str]
@@ -66,13 +70,17 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A revision that was written: its number, what happened to findings, and the counts of the run."""
+    """A revision that was written: its number, what happened to findings, and the counts of the run.
+
+    `findings` are those that changed, as they are now.
+    """
 
     revision: int
     time: str
     events: tuple[Event, ...]
     changed: tuple[Key, ...]
     summary: Mapping[str, int]
+    findings: Mapping[str, Finding] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -101,12 +109,15 @@ class Watch:
     def __init__(
         self, store: Store, source: Source, inputs: Inputs, request: Request, *,
         now: Callable[[], str], tell: Callable[[Written], None] = lambda _: None,
+        audits: Callable[[], Iterable[Record]] = tuple,
     ) -> None:  # fmt: skip
-        """`now` gives the time (RFC 3339); `tell` is told of every revision. The caller holds the store's lock."""
+        """`now` gives the time (RFC 3339); `tell` is told of every revision; `audits` gives the requests that audit
+        logs told of since. The caller holds the store's lock.
+        """
         self.store = store
         self.counts: Counter[str] = Counter()
         self._source, self._inputs, self._request = source, inputs, request
-        self._now, self._tell = now, tell
+        self._now, self._tell, self._audits = now, tell, audits
         self._pending = Pending()
         self._bodies: list[tuple[bytes, bytes]] = []
         self._pages: dict[Listing, dict[Name, Entry]] = {}
@@ -118,6 +129,7 @@ class Watch:
         self._positions: dict[Listing, str] = {}
         self._judgement: Judgement | None = None
         self._agreed: Agreed | None = None
+        self._pathed = now()
         self._judged_with: tuple[tuple[Gap, ...], Version | None] | None = None
         self._open()
 
@@ -135,13 +147,29 @@ class Watch:
         known = positions.read(self.store, cluster) if not unsure & {"*"} else {}
         self._positions = {listing: version for listing, version in known.items() if listing.resource not in unsure}
         self._synced = {*self._positions}
+        self._authors = Authors(self.store, cluster, followed=True)
         self._reload()
         self._source.start(self._positions)
 
     @property
     def ready(self) -> bool:
         """Whether every list was read, or is a gap that is told."""
-        return bool(self._listings) and self._listings <= self._synced | self._lost.keys()
+        return bool(self._listings) and not self.waiting
+
+    @property
+    def waiting(self) -> frozenset[Listing]:
+        """The lists that were not read yet, and are no gap that is told."""
+        return self._listings - self._synced - self._lost.keys()
+
+    @property
+    def judged(self) -> bool:
+        """Whether the cluster was judged since the start, and that was written."""
+        return self._judgement is not None
+
+    @property
+    def findings(self) -> Mapping[str, Finding]:
+        """The findings that are not resolved, by fingerprint, as they were last written."""
+        return self._current
 
     @property
     def snapshot(self) -> Snapshot:
@@ -152,15 +180,18 @@ class Watch:
 
     def turn(self, timeout: float) -> bool:
         """Wait for a change, gather what follows at once, and write what there is; whether anything came."""
-        change = self._source.get(timeout)
+        change = self._source.get(min(timeout, PATHS_SECONDS) if self._waits_for_paths else timeout)
         came = change is not None
         gathered = 0
         while change is not None:
             self._take(change)
             gathered += 1
             change = self._source.get(GATHER_SECONDS) if gathered < GATHER_MOST else None
+        late = self._authors.hear(self._audits())
         if self.ready:
-            self._write()
+            self._write(idle=not came)
+        if late:
+            self._attribute(late)
         return came
 
     def _take(self, change: Change) -> None:
@@ -253,13 +284,17 @@ class Watch:
         self._positions[listing] = listed.resource_version
 
     def _serve(self, served: Served) -> None:
-        """Other kinds than before: objects of a list that is gone are gone."""
-        for listing in self._listings - served.listings:
-            for name in self._held(listing):
-                key = Key(listing.resource, *name)
-                if not any(other.resource == listing.resource and other.holds(*name) for other in served.listings):
+        """Other kinds than before: objects of a list that is gone are gone, those of a restart's snapshot too."""
+        lists: dict[str, list[Listing]] = {}
+        for listing in served.listings:
+            lists.setdefault(listing.resource, []).append(listing)
+        gone = {listing.resource for listing in self._listings - served.listings}
+        for resource in sorted(gone or (self._snapshot.index.keys() if not self._listings else ())):
+            for name in self._held(Listing(resource)):
+                if not any(listing.holds(*name) for listing in lists.get(resource, ())):
+                    key = Key(resource, *name)
                     self._pending.add(key, None, self._snapshot.entry(key))
-            self._positions.pop(listing, None)
+        self._positions = {one: version for one, version in self._positions.items() if one in served.listings}
         self._listings = served.listings
         self._lost = {listing: gap for listing, gap in self._lost.items() if listing in served.listings}
         self._synced &= served.listings
@@ -272,14 +307,27 @@ class Watch:
     def _gaps(self) -> tuple[Gap, ...]:
         return tuple(sorted({*self._apart, *self._lost.values(), *self._unreadable.values()}))
 
-    def _write(self) -> None:
-        """Every round as one revision; and one where time or people, or what could not be read, changed something."""
+    def _write(self, *, idle: bool) -> None:
+        """Every round as one revision; and one where time or people, or what could not be read, changed something.
+
+        Paths are looked for once nothing happens: what a change itself made possible is told before that.
+        """
         self._put()
         rounds, self._pending.rounds = self._pending.rounds, []
-        for one in rounds:
-            self._commit(one)
+        for left, one in enumerate(rounds, 1 - len(rounds)):
+            self._commit(one, last=not left)
         if not rounds and self._is_due():
             self._commit({})
+        elif self._waits_for_paths and (idle or self._since_paths() > PATHS_MOST):
+            self._commit({}, quiet=True)
+
+    @property
+    def _waits_for_paths(self) -> bool:
+        known = self._judgement
+        return known is not None and known.paths is not None and bool(known.paths.waiting)
+
+    def _since_paths(self) -> float:
+        return (parse_time(self._now()) - parse_time(self._pathed)).total_seconds()
 
     def _is_due(self) -> bool:
         known = self._judgement
@@ -309,8 +357,11 @@ class Watch:
         self._agreed = None
         self._last = self._stored.revision.time if self._stored.revision else ""
 
-    def _commit(self, entries: Mapping[Key, Entry | None]) -> None:
-        """Judge the cluster with some objects as they are now, and write that."""
+    def _commit(self, entries: Mapping[Key, Entry | None], *, last: bool = True, quiet: bool = False) -> None:
+        """Judge the cluster with some objects as they are now, and write that; if `quiet` only where it says something.
+
+        Where to go on from is written with the last round of a batch: before that, it would leave out the others.
+        """
         before = self._snapshot
         changed = [
             Changed(key, before.get(key), self._content(entry))
@@ -319,27 +370,69 @@ class Watch:
         after = self._complete(before.updated(entries.items()))
         same_gaps = after.gaps == self._stored.snapshot.gaps and self._stored.revision is not None
         if self._judgement is not None and not changed and same_gaps and not self._is_due():
-            self._touch(entries, after)
+            self._touch(entries, after, last=last)
             return
+        moved = [(key, before.entry(key), entry) for key, entry in entries.items()
+                 if (before.entry(key) or _NONE).digest != (entry or _NONE).digest]  # fmt: skip
+        while True:
+            now = self._now()
+            self._authors.judging(moved, self._last, now, resumed=self._judgement is None)
+            judgement = self._judged(after, changed, entries, now)
+            if judgement.paths is None or not judgement.paths.waiting:
+                self._pathed = now
+            if quiet and not judgement.outcome.findings and not judgement.outcome.events and not self._is_decided():
+                self._judgement = judgement
+                return
+            summary = counted(judgement, after)
+            digest = fingerprint(self._inputs.digest, str(self._approved.id if self._approved else 0))
+            complete = not any(map(is_missing, after.gaps))
+            commit = Commit(now, self._source.title, self.name, complete, digest, summary)
+            with self.store.transaction() as connection:
+                if self._is_decided():  # meanwhile: it may cover less than there is now, or agree to more
+                    continue
+                number = snapshots.write(connection, self._stored, after, commit, [*entries] if same_gaps else None)
+                findings.write(connection, after.cluster, judgement.outcome, number, now)
+                self._authors.write(connection, number)
+                if last:
+                    positions.write(connection, after.cluster, self._positions)
+                break
+        self._authors.written()
+        self._advance(after, number, entries, judgement, same=same_gaps)
+        outcome = judgement.outcome
+        self._tell(Written(number, now, tuple(outcome.events), tuple(entries), summary, outcome.findings))
+
+    def _judged(
+        self, after: Snapshot, changed: Sequence[Changed], entries: Mapping[Key, Entry | None], now: str
+    ) -> Judgement:
+        """What a state of the cluster means, by what people decided and agreed to until now."""
         if self._is_decided():
             self._reload()
-        now = self._now()
         if self._agreed is None:
             self._agreed = agreed_of(self.store, after, self._approved, self._inputs)
-        history = History(self._current, self._known, self._last)
+        history = History(self._current, self._known, self._last, self._authors)
         judged = [one for one in changed if one.key.resource in JUDGED]
-        judgement = judge(after, self._agreed, history, self._inputs.rules, now, self._judgement, judged, entries)
-        summary = counted(judgement, after)
-        digest = fingerprint(self._inputs.digest, str(self._approved.id if self._approved else 0))
-        complete = not any(map(is_missing, after.gaps))
-        commit = Commit(now, self._source.title, self.name, complete, digest, summary)
+        known = self._judgement
+        return judge(
+            after, self._agreed, history, self._inputs.rules, now, known, judged, entries, later=bool(judged)
+        )  # fmt: skip
+
+    def _attribute(self, keys: Collection[Key]) -> None:
+        """Say of findings who caused them, where a log told of it after they were written: no revision of its own."""
+        cluster, outcome = self._snapshot.cluster, Outcome()
+        known, agreed = self._judgement, self._agreed
+        caused = (cause.key for one in self._current.values() for cause in one.causes)
+        if known is not None and agreed is not None and not self._is_decided() and any(one in keys for one in caused):
+            history = History(self._current, self._known, self._last, self._authors)
+            known = judge(self._snapshot, agreed, history, self._inputs.rules, self._last, known, (), keys, later=True)
+            outcome = known.outcome
         with self.store.transaction() as connection:
-            number = snapshots.write(connection, self._stored, after, commit, [*entries] if same_gaps else None)
-            findings.write(connection, after.cluster, judgement.outcome, number, now)
-            positions.write(connection, after.cluster, self._positions)
-        self._advance(after, number, entries, judgement, same=same_gaps)
-        events = tuple(judgement.outcome.events)
-        self._tell(Written(number, now, events, tuple(entries), summary))
+            findings.resave(connection, self._authors.passed(keys))
+            if self._is_decided():  # all is judged anew in a moment, with them
+                return
+            revision = self._stored.revision
+            findings.write(connection, cluster, outcome, revision.id if revision else None, self._last)
+        self._judgement = known
+        self._keep(outcome)
 
     def _content(self, entry: Entry | None) -> Content | None:
         return None if entry is None else self._snapshot.contents[entry.digest]
@@ -350,10 +443,12 @@ class Watch:
         found = reading.unevaluated(known)
         return replace(found, gaps=tuple(sorted(set(found.gaps))))
 
-    def _touch(self, entries: Mapping[Key, Entry | None], after: Snapshot) -> None:
+    def _touch(self, entries: Mapping[Key, Entry | None], after: Snapshot, *, last: bool) -> None:
         """Objects that were written and say what they said: times and managers, no revision of their own."""
         with self.store.transaction() as connection:
             snapshots.touch(connection, self._stored, entries)
+            if last:
+                positions.write(connection, after.cluster, self._positions)
         self._snapshot = after
         self._stored = replace(self._stored, snapshot=after)
 
@@ -369,7 +464,11 @@ class Watch:
         self._snapshot, self._judgement = after, judgement
         self._judged_with = self._gaps(), after.version
         self._last = self._stored.revision.time if self._stored.revision else ""
-        for name, finding in judgement.outcome.findings.items():
+        self._keep(judgement.outcome)
+
+    def _keep(self, outcome: Outcome) -> None:
+        """The findings that are known from now on."""
+        for name, finding in outcome.findings.items():
             if finding.presence == "absent":
                 self._current.pop(name, None)
             else:

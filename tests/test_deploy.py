@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from posture import __version__
 from tests.controlplane.client import RefusedError
 from tests.controlplane.controlplane import ControlPlane
+from tests.operations.watcher import Watcher
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -39,6 +40,19 @@ def pod_spec() -> dict[str, Any]:
     """The pod that the CronJob starts."""
     found: dict[str, Any] = manifests("cronjob.yaml")[0]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     return found
+
+
+def following_spec() -> dict[str, Any]:
+    """The pod of the Deployment."""
+    found: dict[str, Any] = manifests("watch/deployment.yaml")[0]["spec"]["template"]["spec"]
+    return found
+
+
+def scanning() -> list[str]:
+    """The CronJob's command, at once."""
+    args: list[str] = list(pod_spec()["containers"][0]["args"])
+    args[args.index("--jitter") + 1] = "0"
+    return args
 
 
 def posture(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -202,7 +216,7 @@ def test_the_image_evaluates_expressions(image: Image) -> None:
 
 
 def test_the_dockerfile_runs_these_steps_and_the_cronjobs_command() -> None:
-    """The Dockerfile is the script, a user with a number, and the same database and command as the CronJob's."""
+    """The Dockerfile is the script, a user with a number, and the CronJob's database and command but for its flags."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     steps = [line.partition(" ")[::2] for line in text.splitlines() if line and not line.startswith("#")]
     found = dict(steps)
@@ -212,7 +226,7 @@ def test_the_dockerfile_runs_these_steps_and_the_cronjobs_command() -> None:
     assert found["USER"] == f"{SOMEBODY}:{SOMEBODY}"
     assert pod_spec()["securityContext"]["runAsUser"] == SOMEBODY
     assert json.loads(found["ENTRYPOINT"]) == ["posture"]
-    assert json.loads(found["CMD"]) == container["args"]
+    assert json.loads(found["CMD"]) == container["args"][:1] == ["scan"]
     assert f"POSTURE_DB={container['env'][0]['value']}" in found["ENV"].split()
     assert "PYTHONSAFEPATH=1" in found["ENV"].split()
     assert re.fullmatch(r"python:3\.\d+-slim", found["ARG"].partition("=")[2])
@@ -251,9 +265,12 @@ def test_the_clusterrole_is_what_posture_says_it_needs() -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    """A control plane of its own, on which deploy/ is applied with `kubectl apply -k`."""
-    with ControlPlane() as plane:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane of its own, on which deploy/ is applied with `kubectl apply -k`; it keeps an audit log."""
+    policy = tmp_path_factory.mktemp("audit") / "policy.yaml"
+    policy.write_text(json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}))
+    flags = [f"--audit-policy-file={policy}", "--audit-log-path=audit.log"]
+    with ControlPlane(apiserver_flags=flags) as plane:
         plane.kubectl("apply", "-k", str(DEPLOY))
         yield plane
 
@@ -264,10 +281,13 @@ def create(plane: ControlPlane, spec: dict[str, Any]) -> Any:
     return plane.request("POST", "/api/v1/namespaces/posture/pods?dryRun=All", pod)
 
 
-@pytest.mark.parametrize("where", ["cronjob", "cli"])
+@pytest.mark.parametrize("where", ["cronjob", "deployment", "cli"])
 def test_pods_are_admitted_where_pod_security_is_restricted(cluster: ControlPlane, where: str) -> None:
-    """The pod of the CronJob, and the one to ask in, pass Pod Security `restricted`, which is enforced there."""
-    spec = pod_spec() if where == "cronjob" else manifests("cli.yaml")[0]["spec"]
+    """The pods of the CronJob and the Deployment, and the one to ask in, pass Pod Security `restricted`, which is
+    enforced there.
+    """
+    cli: dict[str, Any] = manifests("cli.yaml")[0]["spec"]
+    spec = {"cronjob": pod_spec(), "deployment": following_spec(), "cli": cli}[where]
 
     assert create(cluster, spec)["spec"]["containers"][0]["image"] == f"posture:{__version__}"
 
@@ -325,10 +345,90 @@ def test_the_cronjobs_command_reads_everything_with_its_own_account(
     cluster: ControlPlane, environment: dict[str, str]
 ) -> None:
     """With the permissions of deploy/ and no others, the CronJob's command exits 0 and leaves no gap."""
-    done = posture(*pod_spec()["containers"][0]["args"], **environment)
+    done = posture(*scanning(), **environment)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert gaps(environment) == []
+
+
+WATCHING = {
+    f"{RBAC}/clusterroles": {"metadata": {"name": "seen"}, "rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"]}]},
+    "/api/v1/namespaces/posture/serviceaccounts": {"metadata": {"name": "seen"}},
+    "/apis/networking.k8s.io/v1/namespaces/posture/networkpolicies": {
+        "metadata": {"name": "seen"}, "spec": {"podSelector": {}},
+    },
+}  # fmt: skip
+
+
+def test_the_deployments_command_follows_everything_with_its_own_account(
+    cluster: ControlPlane, environment: dict[str, str]
+) -> None:
+    """With the permissions of deploy/ and no others it leaves no gap, is refused nothing, and sees what happens."""
+    args = list(following_spec()["containers"][0]["args"])
+    args[args.index("--listen") + 1] = "127.0.0.1:0"
+    assert args.pop(0) == "watch"
+    audited = cluster.folder / "audit.log"
+    before = audited.stat().st_size
+    with Watcher(*args, **environment) as watcher:
+        watcher.until("ready")
+        assert watcher.get("/readyz").status == 200
+        number = len(watcher.events("revision"))
+        for path, content in WATCHING.items():
+            cluster.request("POST", path, content)
+            number += 1
+            watcher.until("revision", number)
+        assert not watcher.events("gap") + watcher.events("trouble") + [{"said": line} for line in watcher.other]
+        assert watcher.stop()[0] == 0
+    assert gaps(environment) == []
+    asked = [json.loads(line) for line in audited.read_bytes()[before:].splitlines()]
+    mine = [event for event in asked if event["user"]["username"] == "system:serviceaccount:posture:posture"]
+    assert {event["verb"] for event in mine} == {"get", "list", "watch"}
+    assert {event["responseStatus"]["code"] for event in mine if "responseStatus" in event} <= {200, 304}
+    needed = {(group, resource) for rule in manifests("clusterrole.yaml")[0]["rules"] if "resources" in rule
+              for group in rule["apiGroups"] for resource in rule["resources"]}  # fmt: skip
+    resources = {(event["objectRef"].get("apiGroup", ""), event["objectRef"]["resource"]) for event in mine
+                 if "resource" in event.get("objectRef", ())}  # fmt: skip
+    assert resources <= needed
+
+
+def test_the_deployment_takes_the_cronjobs_place(cluster: ControlPlane, tmp_path: Path) -> None:
+    """With `components: [watch]` the API server gets the Deployment and its Service instead of the CronJob."""
+    folder = tmp_path / "deploy"
+    shutil.copytree(DEPLOY, folder)
+    file = folder / "kustomization.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert "\n# components: [watch]\n" in text
+    file.write_text(text.replace("# components:", "components:"), encoding="utf-8")
+    made = [one for one in yaml.safe_load_all(cluster.kubectl("kustomize", str(folder)).stdout) if one]
+    kinds = {one["kind"]: one for one in made}
+    assert "CronJob" not in kinds
+    assert cluster.kubectl("apply", "--dry-run=server", "-k", str(folder)).stdout.count("created (server dry run)") == 2
+    deployment, pod = kinds["Deployment"], kinds["Deployment"]["spec"]["template"]
+    assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    assert kinds["Service"]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    (container,) = pod["spec"]["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": 8080}]
+    assert container["args"][container["args"].index("--listen") + 1] == ":8080"
+    assert {probe: container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")} == {
+        "livenessProbe": {"path": "/healthz", "port": "http"}, "readinessProbe": {"path": "/readyz", "port": "http"},
+    }  # fmt: skip
+    cronjob, known = pod_spec(), pod["spec"]
+    assert {name: known[name] for name in ("securityContext", "serviceAccountName")} == {
+        name: cronjob[name] for name in ("securityContext", "serviceAccountName")
+    }
+    for field in ("env", "volumeMounts", "securityContext", "image"):
+        assert container[field] == cronjob["containers"][0][field], field
+    volumes = {volume["name"]: volume for volume in known["volumes"]}
+    assert volumes["config"]["configMap"]["name"].startswith("posture-")  # the name that the generator gave
+
+
+def test_the_cronjob_is_given_the_time_that_it_may_take() -> None:
+    """Jitter and deadline end before Kubernetes ends the Job: then it is the scan that says why."""
+    args = pod_spec()["containers"][0]["args"]
+    job = manifests("cronjob.yaml")[0]["spec"]
+    taken = sum(int(args[args.index(flag) + 1]) for flag in ("--jitter", "--deadline"))
+    assert taken + 60 < job["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 3600
+    assert (job["concurrencyPolicy"], job["startingDeadlineSeconds"]) == ("Forbid", 600)
 
 
 def test_a_verb_that_is_taken_away_is_a_gap_with_a_name(cluster: ControlPlane, environment: dict[str, str]) -> None:
@@ -342,7 +442,7 @@ def test_a_verb_that_is_taken_away_is_a_gap_with_a_name(cluster: ControlPlane, e
     less["rules"].append({**rule, "resources": ["rolebindings"], "verbs": ["get", "watch"]})
     cluster.request("PUT", path, less)
     try:
-        done = posture(*pod_spec()["containers"][0]["args"], **environment)
+        done = posture(*scanning(), **environment)
     finally:
         del whole["metadata"]["resourceVersion"]
         cluster.request("PUT", path, whole)

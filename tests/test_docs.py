@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
@@ -18,6 +18,8 @@ from docs import generate
 from posture.admission.register import ANNOTATIONS
 from posture.admission.violations import CONTROLS
 from posture.commands.exceptions import STATES
+from posture.operations.log import Name
+from posture.operations.metrics import Metrics
 from posture.pipeline import DOMAINS
 from tests.controlplane.controlplane import ControlPlane
 
@@ -115,6 +117,27 @@ def test_every_state_and_annotation_of_an_exception_is_documented() -> None:
     assert states == set(STATES)
     for fact, names in ANNOTATIONS.items():
         assert [name for name in names if f"`{name}`" not in page] == [], fact
+
+
+def test_every_metric_is_documented(tmp_path: Path) -> None:
+    """docs/watch.md has a row for each metric with its labels, and for no other."""
+    page = (ROOT / "docs" / "watch.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(posture_\w+)` \|([^|]*)\|", page, re.MULTILINE))
+    metrics = Metrics(str(tmp_path / "none.db"))
+    served = set(re.findall(r"^# TYPE (posture_\w+)", metrics.page(), re.MULTILINE))
+
+    assert rows.keys() == served
+    for family in metrics.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        assert re.findall(r"\w+", rows[name]) == list(family._labelnames), name  # type: ignore[attr-defined]
+
+
+def test_every_event_of_the_log_is_documented() -> None:
+    """docs/watch.md has a row for each event that `watch` logs, and for no other."""
+    page = (ROOT / "docs" / "watch.md").read_text(encoding="utf-8").partition("## The log")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)
+
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(get_args(Name.__value__))
 
 
 def test_links_lead_somewhere() -> None:

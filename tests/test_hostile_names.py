@@ -26,14 +26,18 @@ from hypothesis import strategies as st
 
 from posture.cli import COMMANDS, posture, run
 from posture.collect.manifest import load_with_lines
+from posture.kinds import kind_of
+from posture.operations.log import FORMATS
 from posture.report.csv import cell
 from posture.report.markdown import escape
 from posture.text import visible
+from tests.collect.faulty import Resource
 from tests.controlplane.controlplane import ControlPlane
 from tests.generator import engines
 from tests.generator.engines import exception, kyverno, kyverno_rule, pod_security
 from tests.generator.network import cluster_policy, network_policy, pod
 from tests.generator.objects import Object, account, binding, group, namespace, role, rule, service_account, urls, user
+from tests.operations.watcher import Watcher, cluster, eventually, kubeconfig
 
 ROOT = Path(__file__).parents[1]
 EVIL = (
@@ -238,6 +242,8 @@ class Asked(NamedTuple):
     database: bool = True
 
 
+ENDLESS = "watch"
+"""The command that is asked in a test of its own."""
 EXCEPTION = f"PolicyException/{evil('namespace')}/{evil('excepted')}"
 WHO = ("--by", evil("by"), "--reason", evil("reason"))
 ASKED = {
@@ -305,6 +311,8 @@ def outputs(command: click.Command) -> list[str]:
 def every_line() -> Iterator[Any]:
     """Every command with every output."""
     for name, command in leaves():
+        if name == ENDLESS:
+            continue
         for form in outputs(command):
             more = ["-o", form] if form else []
             more += ["--domain", "network"] if (name, form) == ("diff", "csv") else []
@@ -325,8 +333,36 @@ def asked(world: World, name: str, line: Sequence[str]) -> Said:
 
 def test_every_command_is_asked() -> None:
     """A new command has to be added here."""
-    assert {name for name, _ in leaves()} == ASKED.keys()
-    assert {name.partition(" ")[0] for name in ASKED} == COMMANDS.keys()
+    assert {name for name, _ in leaves()} == ASKED.keys() | {ENDLESS}
+    assert {name.partition(" ")[0] for name in ASKED} | {ENDLESS} == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_watch_shows_it_in_visible_form(tmp_path: Path, form: str) -> None:
+    """In its log and on its pages, whatever the cluster calls what is in it."""
+    with cluster() as server:
+        where = {"KUBECONFIG": kubeconfig(tmp_path, server.url), "POSTURE_DB": str(tmp_path / "posture.db")}
+        with Watcher("--listen", "127.0.0.1:0", "--cluster", evil("cluster"), **where) as watcher:
+            watcher.until("ready")
+            say("baseline", "approve", "--db", where["POSTURE_DB"], *WHO)
+            watcher.until("revision", 2)
+            assert watcher.stop()[0] == 0
+        for raw in (*hostile_objects(), *climbing_objects()):
+            kind = kind_of(raw["apiVersion"].rpartition("/")[0], raw["kind"])
+            if kind is not None and not kind.custom:
+                metadata = {"uid": "u"} | raw["metadata"]
+                server.store.put(Resource.of(kind).path, metadata["name"], metadata.get("namespace", ""),
+                                 **{**raw, "metadata": metadata})  # fmt: skip
+        more = ["--listen", "127.0.0.1:0", "--cluster", evil("cluster"), "--log-format", form]
+        with Watcher(*more, **where) as watcher:
+            assert eventually(lambda: "  opened  " in "".join(watcher.other) or bool(watcher.events("opened")))
+            page = watcher.get("/metrics").text if form == "json" else ""
+            assert watcher.stop()[0] == 0
+    assert "Traceback" not in "".join(watcher.other)
+    assert re.search(r"\\\\?(x1b|u001b)", "".join(watcher.other) + json.dumps(watcher.lines))
+    assert all(is_seen(line) for line in watcher.other)
+    assert all(is_seen(text) for text in strings(watcher.lines))
+    assert all(is_seen(line) for line in page.splitlines())
 
 
 @pytest.mark.parametrize("columns", ["", "60"], ids=["wide", "narrow"])

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from posture.model import Content, Key, Snapshot
 
-from .compare import NAME, again, compare, throughs
+from .compare import NAME, again, carriers, compare
 from .edits import agreed, edits, evidence, settle, stakeholders
 from .evaluate import ENGINES, NAMESPACES, READS, Admission, evaluate
 from .gaps import doubt, gaps, named
@@ -56,6 +56,7 @@ __all__ = [
     "agreed",
     "as_change",
     "beyond",
+    "carriers",
     "compare",
     "completed",
     "doubt",
@@ -73,7 +74,6 @@ __all__ = [
     "settle",
     "speaks",
     "stakeholders",
-    "throughs",
     "until",
     "upgraded",
 ]

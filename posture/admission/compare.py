@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from posture.kinds import RBAC
 from posture.layer import differing
 from posture.model import Change, Changed, Comparison, Gap, Key, Note, Through, Unit, Unknown
 from posture.text import listed
@@ -60,17 +61,21 @@ def compare(
     return Comparison(tuple(sorted(found, key=_order)), tuple(_notes(gains)), unknown)
 
 
-def again(live: Admission, changed: Collection[Changed], gained: Collection[Where]) -> Collection[Where] | None:
+def again(
+    baseline: Admission, live: Admission, changed: Collection[Changed], told: Collection[Where]
+) -> Collection[Where] | None:
     """Where an update may have made another comparison: what a policy or an exception opens is told in many places."""
-    del live, gained
-    return None if any(key.resource in READS for key, _, _ in changed) else ()
+    del baseline, told
+    # Grants matter to security context constraints alone: where they do, namespaces are touched.
+    mine = any(key.resource in READS and not key.resource.endswith(RBAC) for key, _, _ in changed)
+    return None if mine or live.touched else ()
 
 
-def throughs(result: Admission, where: Where) -> Collection[Through]:
-    """The policies and exceptions that count at a place."""
-    name = namespace_of(where)
-    space = result.spaces.get(name)
-    return {*space.shares, *(part.policy.through_in(name) for part in space.profile.parts)} if space else ()
+def carriers(result: Admission, where: Where) -> Collection[Key]:
+    """The objects of the exceptions that count at a place, and of all policies: each may, once it is another."""
+    space = result.spaces.get(namespace_of(where))
+    exemptions = (share.exemption for share in space.shares.values()) if space else ()
+    return {key for one in (*result.policies, *exemptions) for key in one.keys}
 
 
 def _order(change: Change) -> tuple[object, ...]:

@@ -3,6 +3,9 @@
 Two threads: one for the watches (an event loop with callbacks: `Streams`, and a `Reflector` for each list, which says
 what to do next), one for lists, discovery and credentials, which share the Client and come one after another. What they
 give goes through one Inbox, in order for each list.
+
+Lists come in pages, also where a server could stream them (KEP-3157): one list at a time, now and then and from the
+server's cache (KEP-2340), costs it little, and one way of reading a list is enough.
 """
 
 from __future__ import annotations
@@ -11,46 +14,32 @@ import asyncio
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 from queue import PriorityQueue
 from typing import Any, NamedTuple, Self
-from urllib.parse import urlencode
 
-import orjson
-
-from posture.collect import (
-    Change,
-    Facts,
-    Listed,
-    Listing,
-    Lost,
-    Page,
-    Position,
-    Restart,
-    Seen,
-    Served,
-    name_of,
-    nesting,
-)
-from posture.collect.client import Client, is_named
+from posture.collect import Change, Facts, Listed, Listing, Page, Restart, Served
+from posture.collect.client import Client
 from posture.collect.collection import Collection, collections_of, pages_of
 from posture.collect.discovery import Discovery, discover, unchanged
+from posture.collect.follower import Follower
 from posture.collect.inbox import Inbox
 from posture.collect.live import flags_of, introduced, namespaces_of, title_of, version_of
 from posture.collect.problem import RequestProblem
-from posture.collect.reflector import Close, Complete, Gate, List, Lose, Pace, Reflector, Wait, Watch
+from posture.collect.reflector import Gate, Pace, Reflector
 from posture.collect.streams import QUIET_SECONDS, Stream, Streams
 from posture.errors import CannotJudge
-from posture.kinds import API_RESOURCES, API_SERVER_FLAGS, BY_NAME, KINDS, Kind
+from posture.kinds import API_RESOURCES, API_SERVER_FLAGS, KINDS, Kind
 from posture.model import Version
-from posture.text import visible
 
 STOP_SECONDS = 4.0
 RESOURCES, FLAGS = Listing(API_RESOURCES), Listing(API_SERVER_FLAGS)
 """What is no list of the API, and is read with discovery."""
 
+_TROUBLES = 1000
 _URGENT, _NEW, _AGAIN = 0, 1, 2
 _HELD_UP_SECONDS = 1.0
 _SOON_SECONDS = 2.0
@@ -89,7 +78,7 @@ class Following:
         Raises UsageError for a name that no namespace can have.
         """
         self._client, self._namespaces, self._kinds = client, namespaces_of(namespaces), tuple(kinds)
-        self._limit, self._pace, self._interval, self._quiet = limit, pace or Pace(), survey, quiet
+        self._limit, self._pace, self._interval = limit, pace or Pace(), survey
         self._chance = chance
         self._facts = Facts(name=client.access.name)
         self._inbox = Inbox(room)
@@ -102,12 +91,15 @@ class Following:
         self._surveyed = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._surveying, self._renewing, self._away = False, False, False
-        self._retired = self._loop.time()
+        self._retired = -inf
+        self._failure: BaseException | None = None
         self._served: Served | None = None
-        self._followers: dict[Listing, _Follower] = {}
+        self._followers: dict[Listing, Follower] = {}
         self._gate = Gate(self._pace, chance)
         self._streams = Streams(client.access, self._loop, quiet)
         self.counts: Counter[str] = Counter()
+        self.troubles: deque[RequestProblem] = deque(maxlen=_TROUBLES)
+        """Why lists and watches ended before their time, the oldest first; whoever tells of them takes them out."""
 
     def __enter__(self) -> Self:
         return self
@@ -146,15 +138,22 @@ class Following:
         The first change is Served. Whoever gives positions holds what the lists were there.
         """
         assert self._survey is not None, "introduce first"
+        self._loop.set_exception_handler(lambda _, context: self._fail(context.get("exception") or context))
         self._loop.call_soon(self._begin, self._survey, dict(positions or {}))
         for name, target in (("posture-watches", self._watch), ("posture-lists", self._work)):
-            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread = threading.Thread(target=self._run, args=(target,), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def get(self, timeout: float | None = None) -> Change | None:
-        """The next change; None when nothing happened for `timeout` seconds, or after `stop`."""
-        return self._inbox.get(timeout)
+        """The next change; None when nothing happened for `timeout` seconds, or after `stop`.
+
+        Raises what a thread failed with, if ever one does: to go on without it would be to miss everything in silence.
+        """
+        change = self._inbox.get(timeout)
+        if change is None and self._failure is not None:
+            raise RuntimeError("the cluster is not followed any more") from self._failure
+        return change
 
     def stop(self) -> None:
         """End everything, within a few seconds. The Client is closed."""
@@ -168,6 +167,16 @@ class Following:
         until = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - told by `get`
+            self._fail(error)
+
+    def _fail(self, error: object) -> None:
+        self._failure = error if isinstance(error, BaseException) else RuntimeError(str(error))
+        self._inbox.close()
 
     # What follows runs in the thread of the watches.
 
@@ -209,7 +218,7 @@ class Following:
             if listing not in self._followers:
                 # Where the version is not known, only a list tells it.
                 position = positions.get(listing, "") if len(collection.paths) == 1 else ""
-                self._followers[listing] = follower = _Follower(self, collection, position)
+                self._followers[listing] = follower = Follower(self, collection, position)
                 follower.step()
 
     def put(self, change: Change, wanted: Callable[[], bool] = lambda: True) -> None:
@@ -228,7 +237,7 @@ class Following:
         """A reflector for one more list."""
         return Reflector(self._pace, self._gate, self._chance, self.now(), position, watched=watched)
 
-    def open(self, target: str, follower: _Follower) -> Stream:
+    def open(self, target: str, follower: Follower) -> Stream:
         """Begin a watch."""
         self.counts["watches"] += 1
         return self._streams.open(target, follower)
@@ -237,7 +246,7 @@ class Following:
         """End a watch."""
         self._streams.close(stream)
 
-    def list(self, follower: _Follower, *, again: bool) -> None:
+    def list(self, follower: Follower, *, again: bool) -> None:
         """Have a list read: those that are known already have time."""
         self._do(_AGAIN if again else _NEW, partial(self._list, follower))
 
@@ -247,9 +256,11 @@ class Following:
 
     def answered(self, problem: RequestProblem | None = None) -> None:
         """The server gave an answer; a problem may mean more than this one list."""
+        if problem is not None:
+            self.troubles.append(problem)
         if problem is not None and not problem.status:
             if problem.fatal:
-                self._gate.failed(self.now())
+                self._gate.failed(problem, self.now())
                 self._away = True  # one that comes back may be another version, or serve other kinds
             return
         self._gate.answered()
@@ -312,7 +323,7 @@ class Following:
                 before, self._access = self._access, self._client.access
                 self._call(partial(self._use, before, self._access, renewed=False))
 
-    def _list(self, follower: _Follower) -> None:
+    def _list(self, follower: Follower) -> None:
         self.counts["lists"] += 1
         collection = follower.collection
         resource, namespace, part = collection.listing
@@ -351,138 +362,3 @@ class Following:
         except RequestProblem:
             due = False  # asked again at the next turn
         self._call(partial(self._asked, survey, due=due))
-
-
-class _Follower:
-    """One list that is followed: does what its reflector says, and tells it what came of that."""
-
-    def __init__(self, owner: Following, collection: Collection, position: str) -> None:
-        self.collection = collection
-        self.gone = False
-        self.reflector = owner.reflector(position, watched=not collection.alone)
-        self._owner = owner
-        self._kind = BY_NAME[collection.listing.resource]
-        self._path = collection.paths[0]
-        self._known = bool(position)
-        self._stream: Stream | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-
-    def stop(self) -> None:
-        """It is not served any more."""
-        self.gone = True
-        self._close()
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-    def step(self) -> None:
-        """Do all that is to be done now."""
-        owner, listing = self._owner, self.collection.listing
-        while not self.gone:
-            match self.reflector.next(owner.now()):
-                case List():
-                    owner.list(self, again=self._known)
-                case Watch(resource_version, seconds):
-                    self._stream = owner.open(self._target(resource_version, seconds), self)
-                case Close():
-                    self._close()
-                case Complete(resource_version, verified, newer):
-                    self._known = True
-                    owner.put(Listed(listing, resource_version, verified, newer))
-                case Lose(problem):
-                    owner.put(Lost(listing, self.collection.gap(problem)))
-                case Wait(until):
-                    self._wait(until)
-                    return
-
-    def listed(self, path: str, resource_version: str) -> None:
-        """The list was read, at this path."""
-        self._path = path
-        self._owner.answered()
-        self.reflector.listed(resource_version, self._owner.now())
-        self.step()
-
-    def failed(self, problem: RequestProblem) -> None:
-        """The list could not be read."""
-        self._owner.answered(problem)
-        self.reflector.failed(problem, self._owner.now())
-        self.step()
-
-    def opened(self) -> None:
-        """See Hearer."""
-        self._owner.answered()
-        self.reflector.opened(self._owner.now())
-
-    def ended(self, problem: RequestProblem | None) -> None:
-        """See Hearer."""
-        self._stream = None
-        self._owner.answered(problem)
-        self.reflector.ended(problem, self._owner.now())
-        self.step()
-
-    def line(self, line: bytes) -> None:
-        """See Hearer."""
-        try:
-            self._event(nesting.loads(line))
-        except RequestProblem as problem:
-            self._close()
-            self.ended(problem)
-            return
-        except orjson.JSONDecodeError as error:
-            self._close()
-            self.ended(RequestProblem(f"GET {self._path}: an event is no JSON: {error}", again=True))
-            return
-        self.step()
-
-    def _event(self, event: Any) -> None:
-        owner, listing = self._owner, self.collection.listing
-        owner.counts["events"] += 1
-        kind, item = (event.get("type"), event.get("object")) if isinstance(event, dict) else (None, None)
-        if kind == "ERROR":
-            raise _error(item, self._path)
-        content = item if isinstance(item, dict) else {}
-        metadata = content.get("metadata")
-        version = str(metadata.get("resourceVersion") or "") if isinstance(metadata, dict) else ""
-        if kind == "BOOKMARK" and version:
-            if self.reflector.marked(version, owner.now()):
-                owner.put(Position(listing, version))
-        elif kind in ("ADDED", "MODIFIED", "DELETED") and version and is_named(content):
-            (typed,) = self.collection.typed([content])
-            if self.reflector.seen(version, name_of(self._kind, typed), owner.now()):
-                owner.put(Seen(listing, kind, typed))
-        else:
-            raise RequestProblem(f"GET {self._path}: what came is no event of a watch", again=True)
-
-    def _target(self, resource_version: str, seconds: int) -> str:
-        asked = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": resource_version,
-            "timeoutSeconds": str(seconds),
-        }
-        if self.collection.name:
-            asked["fieldSelector"] = f"metadata.name={self.collection.name}"
-        return f"{self._path}?{urlencode(asked)}"
-
-    def _close(self) -> None:
-        if self._stream is not None:
-            self._owner.close(self._stream)
-            self._stream = None
-
-    def _wait(self, until: float) -> None:
-        """Be called again by then; an alarm that comes earlier does no harm."""
-        if self._alarm is not None and self._alarm.when() <= until:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = self._owner.alarm(until, self._alarmed) if until != float("inf") else None
-
-    def _alarmed(self) -> None:
-        self._alarm = None
-        self.step()
-
-
-def _error(item: Any, path: str) -> RequestProblem:
-    """What an ERROR event says, a Status as an answer other than 200 would be."""
-    code, message = (item.get("code"), item.get("message")) if isinstance(item, dict) else (None, None)
-    text = visible(message, 500) if isinstance(message, str) else "an error"
-    return RequestProblem(f"GET {visible(path, 300)}: {text}", code if isinstance(code, int) else 500, again=True)

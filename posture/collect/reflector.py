@@ -63,13 +63,14 @@ class Pace(NamedTuple):
 class Gate:
     """How fast requests go to one server, for all lists together: `rate` a second after the first `burst`.
 
-    While there is no connection one request at a time tries, with growing waits.
+    While there is no connection, for the `problem`, one request at a time tries, with growing waits.
     """
 
     def __init__(self, pace: Pace, chance: Callable[[], float], rate: float = 20.0, burst: int = 20) -> None:
         self._pace, self._chance, self._rate, self._burst = pace, chance, rate, burst
         self._left, self._counted = float(burst), -inf
         self._failures, self._until, self._trying = 0, -inf, False
+        self.problem: RequestProblem | None = None
 
     def ask(self, now: float) -> float:
         """May a request go? When to ask again; a time that is not after `now` is yes, and counts it."""
@@ -84,14 +85,16 @@ class Gate:
             self._trying, self._until = True, now + self._pace.cap
         return now
 
-    def failed(self, now: float) -> None:
+    def failed(self, problem: RequestProblem, now: float) -> None:
         """There was no connection."""
+        self.problem = problem
         if self._trying or now >= self._until:
             self._failures += 1
             self._trying, self._until = False, now + self._pace.wait(self._failures, self._chance)
 
     def answered(self) -> None:
         """The server gave an answer, whichever."""
+        self.problem = None
         self._failures, self._until, self._trying = 0, -inf, False
 
 
@@ -281,7 +284,8 @@ class Reflector:
         return Complete(position, verified, newer)
 
     def _losing(self, now: float) -> Step | None:
-        if self._lost or self._problem is None:
+        problem = self._problem or self._gate.problem
+        if self._lost or problem is None:
             return None
         refused = self._list.refused + self._pace.certain
         quiet = inf if self._watch.open else self._good + self._pace.patience
@@ -291,7 +295,7 @@ class Reflector:
         if self._known and now >= refused:
             self._forget()
         self._lost = True
-        return Lose(self._problem)
+        return Lose(problem)
 
     def _silent(self, now: float) -> Step | None:
         one = self._watch
@@ -301,7 +305,9 @@ class Reflector:
             self._at(one.heard + self._pace.silence)
             return None
         if one.open:
-            self._good = one.heard
+            self._good = now  # of some servers nothing comes when nothing happens
+        else:
+            self._problem = RequestProblem(f"no answer to a watch within {self._pace.silence:g} s", again=True)
         one.end(one.failures + 1)
         one.again = now + self._pace.wait(one.failures, self._chance)
         return Close()

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from posture import __version__
 from posture.collect import wire
 from posture.collect.access import Access
-from posture.collect.client import JSON, connect
+from posture.collect.client import JSON
+from posture.collect.connection import connect, relayed
 from posture.collect.problem import RequestProblem, refused
 from posture.errors import PostureError
 from posture.text import visible
@@ -142,7 +143,7 @@ class Streams:
         look at credentials when a request begins.
         """
         self._access = access
-        for link in self._links if retire else ():
+        for link in list(self._links) if retire else ():
             link.retire()
 
     def shut(self) -> None:
@@ -167,36 +168,37 @@ class Streams:
     def _request(self, target: str) -> wire.Request:
         parts = urlsplit(self._access.server)
         whole = f"{parts.path.rstrip('/')}{target}"
-        if self._access.proxy and parts.scheme == "http":  # no tunnel: the proxy asks for us
-            whole = f"{self._access.server}{target}"
         headers = (("User-Agent", f"posture/{__version__}"), ("Accept", JSON), *self._access.headers)
+        if (proxied := relayed(self._access)) is not None:
+            whole, headers = f"{self._access.server}{target}", (*headers, *proxied.items())
         return wire.Request(parts.scheme, self._access.host, whole, headers)
 
     def _connect(self, access: Access) -> None:
         """In a thread of its own, which ends with the connection made or given up."""
+        made, problem = None, RequestProblem("no connection could be made")
         try:
             made = connect(access)
         except PostureError as error:
-            done = partial(self._failed, RequestProblem(str(error), fatal=True, hint=error.hint))
-        except RequestProblem as problem:
-            done = partial(self._failed, problem)
-        else:
-            done = partial(self._connected, made)
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            self._loop.call_soon_threadsafe(done)
+            problem = RequestProblem(str(error), hint=error.hint)
+        except RequestProblem as error:
+            problem = error
+        finally:
+            try:
+                self._loop.call_soon_threadsafe(partial(self._dialled, made, problem))
+            except RuntimeError:  # the loop was closed meanwhile
+                if made is not None:
+                    made.close()
 
-    def _connected(self, made: socket.socket) -> None:
+    def _dialled(self, made: socket.socket | None, problem: RequestProblem) -> None:
         self._dialling -= 1
-        if self._closed:
+        if made is None:
+            self._fail(problem)
+        elif self._closed:
             made.close()
-            return
-        self.connections += 1
-        self._links.append(Link(made, self._loop, self._quiet, self._changed, self._dropped))
-        self._place()
-
-    def _failed(self, problem: RequestProblem) -> None:
-        self._dialling -= 1
-        self._fail(problem)
+        else:
+            self.connections += 1
+            self._links.append(Link(made, self._loop, self._quiet, self._changed, self._dropped))
+            self._place()
 
     def _fail(self, problem: RequestProblem) -> None:
         problem.fatal = True

@@ -7,6 +7,7 @@ right to read an HTTP/2 connection round its streams, and one that waits for an 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -98,7 +99,9 @@ class Http2:
     """Many streams over one connection (RFC 9113)."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._told = self._leaving = False
+        self._streams: set[int] = set()
+        self._received = bytearray()
         self._connection = h2.connection.H2Connection(h2.config.H2Configuration())
         codes = h2.settings.SettingCodes
         self._connection.local_settings = h2.settings.Settings(
@@ -110,19 +113,19 @@ class Http2:
     @property
     def room(self) -> int:
         """See Session. Nothing before the server has said how many streams it takes."""
-        if not self._told:
+        if self._leaving or not self._told:
             return 0
         return self._connection.remote_settings.max_concurrent_streams - self._connection.open_outbound_streams
 
     @property
     def undecided(self) -> bool:
         """See Session."""
-        return not self._told
+        return not (self._told or self._leaving)
 
     @property
     def used(self) -> bool:
         """See Session. There are a billion numbers for streams."""
-        return False
+        return self._leaving
 
     def request(self, request: Request) -> int:
         """See Session."""
@@ -135,14 +138,14 @@ class Http2:
             *((name.lower(), value) for name, value in request.headers),
         ]
         self._connection.send_headers(stream, headers, end_stream=True)
+        self._streams.add(stream)
         return stream
 
     def cancel(self, stream: int) -> bool:
         """See Session."""
-        try:
+        self._streams.discard(stream)
+        with suppress(h2.exceptions.ProtocolError):  # it has just ended
             self._connection.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
-        except h2.exceptions.ProtocolError:
-            return True  # it has just ended
         return True
 
     def ping(self) -> bool:
@@ -152,15 +155,30 @@ class Http2:
 
     def receive(self, data: bytes) -> Iterable[Heard]:
         """See Session."""
-        if not data:
-            return [Gone("the server closed the connection")]
+        self._received += data
         try:
-            events = self._connection.receive_data(data)
+            while (frame := self._frame()) is not None:
+                state = self._connection.state_machine.state
+                for event in self._connection.receive_data(frame):
+                    yield from self._heard(event, state)
         except h2.exceptions.ProtocolError as error:
-            return [Gone(f"the server does not keep to HTTP/2: {error}")]
-        return [heard for event in events for heard in self._heard(event)]
+            yield Gone(f"the server does not keep to HTTP/2: {error}")
+            return
+        if not data:
+            yield Gone("the server closed the connection")
 
-    def _heard(self, event: h2.events.Event) -> Iterable[Heard]:
+    def _frame(self) -> bytes | None:
+        """The next frame, alone (RFC 9113 §4.1): what comes in one piece with a GOAWAY would be lost with it."""
+        size = 9 + int.from_bytes(self._received[:3])
+        if size > 9 + self._connection.max_inbound_frame_size:
+            raise h2.exceptions.FrameTooLargeError("a frame is larger than was agreed")
+        if len(self._received) < size:
+            return None
+        frame = bytes(self._received[:size])
+        del self._received[:size]
+        return frame
+
+    def _heard(self, event: h2.events.Event, state: h2.connection.ConnectionState) -> Iterable[Heard]:
         if isinstance(event, h2.events.RemoteSettingsChanged):
             self._told = True
         elif isinstance(event, h2.events.ResponseReceived):
@@ -170,11 +188,21 @@ class Http2:
                 self._acknowledge(event.flow_controlled_length, event.stream_id)
             yield Data(event.stream_id, event.data)
         elif isinstance(event, h2.events.StreamEnded):
+            self._streams.discard(event.stream_id)
             yield End(event.stream_id)
         elif isinstance(event, h2.events.StreamReset):
+            self._streams.discard(event.stream_id)
             yield End(event.stream_id, f"the server reset the stream (HTTP/2 error {int(event.error_code)})")
         elif isinstance(event, h2.events.ConnectionTerminated):
-            yield Gone("the server ends the connection")
+            if event.error_code:
+                yield Gone(f"the server ended the connection (HTTP/2 error {int(event.error_code)})")
+                return
+            # It takes no more requests, and answers those that it has: so does an API server after each 401, and when
+            # it is about to stop. For h2 the connection is over now; the state before lets it go on (RFC 9113 §6.8).
+            self._leaving, self._connection.state_machine.state = True, state
+            for stream in [each for each in self._streams if each > (event.last_stream_id or 0)]:
+                self._streams.discard(stream)
+                yield End(stream, "the server is about to end the connection")
 
     def _acknowledge(self, size: int, stream: int) -> None:
         try:

@@ -11,6 +11,7 @@ import click
 
 from posture import actions, graph, pipeline, sources
 from posture.drift.agreed import Yardstick
+from posture.drift.lifecycle import TRANSIENT, lasted, was_possible
 from posture.errors import OK, UsageError
 from posture.graph.attribution import PATH, severity
 from posture.graph.sentences import name as name_of
@@ -61,6 +62,14 @@ MEMBERS = (
 )  # fmt: skip
 
 
+PASSED = (
+    *MEMBERS[:-1],
+    printer.field("SINCE", "opened"),
+    printer.Column("FOR", lambda one: _passed(one).removeprefix("was possible for ")),
+    MEMBERS[-1],
+)
+
+
 @click.group(cls=options.Group)
 def findings() -> None:
     """List, show and decide about findings.
@@ -82,6 +91,7 @@ def findings() -> None:
 @click.option("-n", "--namespace", default="", help="Of subjects or scopes in this namespace.")
 @click.option("--domain", type=click.Choice(NAMES), help="Only of this domain.")
 @click.option("--new", "only_new", is_flag=True, help="Only new, widened and regressed ones.")
+@click.option("--transient", is_flag=True, help="What was possible for five minutes at most, and is resolved.")
 @click.option("--members", is_flag=True, help="Every finding instead of groups.")
 @click.option("--standing", is_flag=True, help="What checks found when the baseline was approved: agreed, not drift.")
 @options.named_cluster
@@ -90,16 +100,16 @@ def findings() -> None:
 @options.configuration
 def list_(
     statuses: tuple[str, ...], severity: str | None, owner: str, namespace: str, domain: str | None, only_new: bool,
-    members: bool, standing: bool, cluster: str, output: str, db: str | None, config_path: Path | None,
+    transient: bool, members: bool, standing: bool, cluster: str, output: str, db: str | None, config_path: Path | None,
 ) -> int:  # fmt: skip
     """List groups of findings, or single findings with --members."""
     now = format_time(sources.now_utc())
     with options.store_of(db, config_path) as store:
         if standing:
-            if statuses or owner or only_new or members:
+            if statuses or owner or only_new or transient or members:
                 raise UsageError(
                     "--standing lists what was agreed to, which has no status, owner or mark",
-                    "leave out --status, --owner, --new and --members",
+                    "leave out --status, --owner, --new, --transient and --members",
                 )
             records = [
                 one for one in _standing(store, options.inputs_of(config_path), cluster)
@@ -110,7 +120,7 @@ def list_(
             printer.emit(records, STANDING, output, name="subject", empty="nothing is standing")
             return OK
         where, args = ("f.cluster = ?", (sources.cluster_of(store, cluster),)) if cluster else ("", ())
-        wanted = set(statuses or ("open", "acknowledged", "unknown"))
+        wanted = set(statuses or (("all",) if transient else ("open", "acknowledged", "unknown")))
         found = [
             one for one in stored.rows(store, where, args)
             if ("all" in wanted or one.status(now) in wanted)
@@ -118,13 +128,14 @@ def list_(
             and (not owner or owner == one.whose)
             and (not namespace or namespace in (one.scope, _home(one.subject)))
             and (not domain or domain == one.domain)
-            and (not only_new or one.mark)
+            and (not only_new or one.mark not in ("", TRANSIENT))
+            and (not transient or one.mark == TRANSIENT)
         ]  # fmt: skip
         empty = "nothing to show; `posture findings list --status all` shows every finding"
-        if members:
+        if members or transient:  # each was there for its own time
             each = sorted((stored.whole(store, one) for one in found), key=_document.order)
             records = [_document.finding_record(one, now, _permissions, {}, history=True) for one in each]
-            printer.emit(records, MEMBERS, output, empty=empty)
+            printer.emit(records, PASSED if transient else MEMBERS, output, empty=empty)
         else:
             groups = grouped(found, lambda row: stored.whole(store, row))
             printer.emit([_document.group_record(one, now) for one in groups], COLUMNS, output, empty=empty)
@@ -218,7 +229,8 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
 
     row("id", f"{record['id']}   group {record['group']}")
     row("status", record["status"] + (f", {record['mark']}" if record["mark"] else "") + _decided(record["decision"]))
-    row("since", f"{record['opened']} ({ago(record['opened'], parse_time(now))})")
+    passed = f", {_passed(record)}" if record["mark"] == TRANSIENT else ""
+    row("since", f"{record['opened']} ({ago(record['opened'], parse_time(now))}){passed}")
     row(
         "owner",
         f"{record['owner']}: {record['ownerWhy']}" + (f"; told: {', '.join(record['told'])}" if record["told"] else ""),
@@ -226,8 +238,10 @@ def _lines(record: dict[str, Any], now: str) -> list[str]:
     for cause in record["causes"]:
         key = cause["object"]
         name = "/".join(part for part in (key.get("namespace"), key["name"]) if part)
-        by = f" by {cause['actor']} (claimed)" if cause["claimed"] else f" {cause['actor']}".rstrip()
+        by = _document.made_by(cause)
         row("cause", f"{key.get('kind') or key['resource']} {name} {cause['what']}{by} {cause['time']}".rstrip())
+        if one := cause["audit"]:
+            row("", f"{one['request']} with {one['userAgent'] or 'an unnamed client'} (audit {one['id']})")
     reasons = [one for one in record["reasons"] if not (record["attackPaths"] and one["check"].startswith(PATH))]
     for number, reason in enumerate(reasons[:SHOWN_REASONS]):
         row("check", f"{reason['check']} ({reason['severity']}): {reason['title']}")
@@ -283,6 +297,11 @@ def _folded(gained: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for line, violations in lines.items():
         first = [text.partition(":")[2] or text for text in violations]
         yield line + (f": {listed(first, 2)}" if first else "")
+
+
+def _passed(record: Mapping[str, Any]) -> str:
+    """How long a transient finding was possible."""
+    return was_possible(lasted(record["opened"], record["resolved"]))
 
 
 def _decided(decision: dict[str, str] | None) -> str:

@@ -151,6 +151,12 @@ def store_if_any(db: str | None, config_path: Path | None = None) -> Iterator[St
         yield store
 
 
+audit_logs = click.option(
+    "--audit-log", "audit_logs", multiple=True, metavar="FILE",
+    help="The API server's audit log: who made a change. A file, perhaps compressed, or -; may be repeated.",
+)  # fmt: skip
+
+
 def version_of(text: str) -> Version | None:
     """`--kubernetes-version`. Raises UsageError."""
     if not text:

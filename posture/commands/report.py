@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import click
 
 from posture import admission, pipeline, sources
 from posture import report as reports
+from posture.drift.lifecycle import TRANSIENT
 from posture.errors import OK, UsageError
 from posture.inputs import Inputs
 from posture.report import _document, _exceptions
 from posture.store import Store, baselines, findings, snapshots
-from posture.text import format_time
+from posture.text import format_time, parse_time
 
 from . import balance, options
+
+LATELY = timedelta(days=7)
+"""So long what was possible for a moment is reported."""
 
 
 @click.command(short_help="Write a report for tickets and other tools.")
@@ -73,7 +78,12 @@ def built(
         entries = sorted(admission.register(admission.evaluate(snapshot)).values(), key=_exceptions.order)
         excepted += [{"cluster": one, **_exceptions.record(entry, _exceptions.SHOWN)} for entry in entries]
         found += list(findings.select(store, "f.cluster = ?", (one,)))
-    shown = [one for one in found if everything or one.status(now) in ("open", "acknowledged", "unknown", "accepted")]
+    lately = format_time(parse_time(now) - LATELY) if now else ""
+    shown = [
+        one for one in found
+        if everything or one.status(now) in ("open", "acknowledged", "unknown", "accepted")
+        or (one.mark == TRANSIENT and one.resolved >= lately)
+    ]  # fmt: skip
     run = {"time": now or format_time(sources.now_utc()), "clusters": clusters,
            "baselineFiles": [str(path) for path in inputs.config.baseline],
            "unowned": sum(one.owner.unowned and not one.assignee for one in shown)}  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import random
 import time as clock
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,12 +16,16 @@ import click
 from posture import reading, resources, sources
 from posture import scan as scanning
 from posture.collect import Source
+from posture.collect.audit import Log
+from posture.drift.lifecycle import TRANSIENT
 from posture.errors import CANNOT_JUDGE, DRIFT, OK, PostureError, UsageError, complain
 from posture.graph.sentences import reaching
 from posture.groups import Group, grouped
 from posture.inputs import Inputs
 from posture.kinds import called
 from posture.model import SEVERITIES, AttackPath, Cause
+from posture.operations import interrupts
+from posture.report._document import cause_record, made_by
 from posture.scan import Request, Scanned
 from posture.store import MEMORY, Store, findings, lock, open_store
 from posture.store.findings import Row
@@ -46,11 +51,19 @@ INDENT = "      "
     type=options.severity,
     help="Exit 1 when a finding that is open or acknowledged is at least this severe, 3 when gaps hide some.",
 )
+@click.option(
+    "--jitter", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Begin after up to so long, by chance."
+)
+@click.option(
+    "--deadline", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="End with 3 if it takes longer."
+)
+@options.audit_logs
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def scan(
     contexts: tuple[str, ...], paths: tuple[str, ...], at: str, cluster: str, namespaces: tuple[str, ...],
     kubeconfig: str | None, request_timeout: float, db: str | None, config_path: Path | None,
-    kubernetes_version: str, fail_on: str | None, output: str, **judged: Any,
+    kubernetes_version: str, fail_on: str | None, jitter: float, deadline: float,
+    audit_logs: tuple[str, ...], output: str, **judged: Any,
 ) -> int:  # fmt: skip
     """Read a cluster, or manifests, and say what became possible that was not agreed.
 
@@ -63,20 +76,28 @@ def scan(
         raise UsageError("--at needs --from: a live cluster is read as it is now", "leave --at out")
     if cluster and len(contexts) > 1:
         raise UsageError("--cluster names one cluster, and several contexts are given", "leave --cluster out")
+    if audit_logs and len(contexts) > 1:
+        raise UsageError("an audit log is of one cluster, and several contexts are given", "scan them one by one")
+    logs = [Log(one, functools.partial(click.echo, err=True)) for one in audit_logs]
     inputs = options.inputs_of(config_path, **judged)
     version = options.version_of(kubernetes_version)
     path = options.database_of(db, config_path)
+    pause(jitter, random.random, clock.sleep)
     # A scan makes hundreds of thousands of objects without cycles and then ends: collecting costs it a tenth.
     gc.disable()
     codes: list[int] = []
     scanned: list[str] = []
-    with open_store(path) as store, lock.held(path, "posture scan", format_time(sources.now_utc())):
+    with (
+        interrupts.within(deadline, "nothing was half-written; is the cluster slow, or --deadline too short for it?"),
+        open_store(path) as store,
+        lock.held(path, "posture scan", format_time(sources.now_utc())),
+    ):
         for read in _reads(contexts, paths, namespaces, kubeconfig, request_timeout, inputs):
             now = sources.now_utc()
             request = Request(sources.moment(at, now) if at else format_time(now), cluster, version, bool(paths))
             start = clock.monotonic()
             try:
-                done = scanning.scan(store, read(), inputs, request)
+                done = scanning.scan(store, read(), inputs, request, lambda: (r for log in logs for r in log.read()))
             except PostureError as error:
                 if len(contexts) < 2:
                     raise
@@ -94,6 +115,13 @@ def scan(
 
             printer.document(built(store, inputs, list(dict.fromkeys(scanned)), memory=path == MEMORY))
     return DRIFT if DRIFT in codes else max(codes)
+
+
+def pause(most: float, chance: Callable[[], float], sleep: Callable[[float], object]) -> None:
+    """Wait up to so many seconds, so that not all clusters' scans begin at once; `chance` gives 0 to 1."""
+    if seconds := most * chance():
+        click.echo(f"begins in {seconds:.0f} s", err=True)
+        sleep(seconds)
 
 
 def _reads(
@@ -179,6 +207,9 @@ def _tally(done: Scanned, open_now: Sequence[Row], statuses: Mapping[str, int], 
         "resolved": "resolved",
     }
     parts = [f"{events.count(kind)} {word}" for kind, word in words.items() if kind in events]
+    passed = sum(event.kind == "resolved" and event.detail.startswith(TRANSIENT) for event in done.events)
+    if passed:
+        parts[-1] += f" ({passed} transient)"
     parts = parts or ["0 new"]
     parts.append(f"{len(open_now)} open")
     parts += [f"{statuses[one]} {one}" for one in ("acknowledged", "accepted", "false positive") if one in statuses]
@@ -243,6 +274,6 @@ def _by(causes: Sequence[Cause]) -> str:
     cause = causes[0]
     if cause.what == "server version":
         return f", by an upgrade: {visible(cause.actor, 60)}"
-    what = f"{cause.what} by {visible(cause.actor, 60)} (claimed)" if cause.actor else cause.what
+    what = f"{cause.what}{visible(made_by(cause_record(cause)), 200)}"
     more = f" and {count(len(causes) - 1, 'other change')}" if len(causes) > 1 else ""
     return f", {visible(called(cause.key).name, 60)} {what}{more}"

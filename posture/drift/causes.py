@@ -6,15 +6,16 @@ object; a swap that takes everything away and opens nothing is the fix.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import orjson
 
+from posture.delivery import origin, out_of_band
 from posture.domain import Where
 from posture.kinds import BY_NAME
-from posture.model import Cause, Change, Changed, Edit, Entry, Fix, Key, Manager, Snapshot, canonical
+from posture.model import Audited, Cause, Change, Changed, Content, Edit, Entry, Fix, Key, Manager, Snapshot, canonical
 from posture.patch import UnwritableError, patch_of
 from posture.text import listed
 
@@ -23,6 +24,9 @@ from .agreed import Place, Yardstick
 UPGRADE = "server version"
 _SHOWN = 20
 CONTROLLERS = frozenset({"clusterrole-aggregation-controller"})
+_METADATA = ("labels", "annotations", "ownerReferences")
+type Wrote = Callable[[Key], Audited | None]
+"""The request that made an object what it is, where an audit log tells it"""
 
 
 class Trial:
@@ -103,23 +107,37 @@ def _lost(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...] 
             yield from _lost(value, new[field], (*path, field))
 
 
-def actor(entry: Entry | None) -> Manager | None:
-    """The field manager that wrote last, of those that clients choose; a claim, never an identity."""
+def actor(entry: Entry | None, fields: Collection[str] = ()) -> Manager | None:
+    """The field manager that wrote last, of those that clients choose; a claim, never an identity.
+
+    Of `fields` ("rules", "metadata.labels") one of those that own some of them, where there is one: who labels an
+    object afterwards did not change its rules.
+    """
     if entry is None:
         return None
     rows = [
         Manager(name, operation, time, tuple(fields)) for name, operation, time, fields in orjson.loads(entry.managers)
     ]
     mine = [row for row in rows if row.name not in CONTROLLERS]
-    return max(mine or rows, key=lambda row: (row.time, row.name), default=None)
+    owning = [row for row in mine if not set(fields).isdisjoint(row.fields)]
+    return max(owning or mine or rows, key=lambda row: (row.time, row.name), default=None)
+
+
+def moved(old: Content | None, new: Content | None) -> frozenset[str]:
+    """The fields that differ between two contents of an object, as managedFields names them."""
+    old, new = old or {}, new or {}
+    names = (name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return frozenset(f"metadata.{name}" if name in _METADATA else name for name in names)
 
 
 class Investigation:
     """Causes and fixes of one domain's gains in one run; each swap is tried once."""
 
     def __init__(
-        self, yardstick: Yardstick, live: Any, gains: Mapping[Place, Change], shipped: Collection[Key]
-    ) -> None:
+        self, yardstick: Yardstick, live: Any, gains: Mapping[Place, Change], shipped: Collection[Key],
+        wrote: Wrote = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.wrote = wrote
         self.yardstick = yardstick
         self.domain = yardstick.domain
         self.live = live
@@ -187,15 +205,20 @@ class Investigation:
         """What happened to an object between the agreed state and now, and who says to have done it."""
         before, after = self.yardstick.baseline.snapshot, self.live.snapshot
         old, new = before.entry(key), after.entry(key)
+        was, content = before.get(key), after.get(key)
+        audited = self.wrote(key)
+        source = origin(key, content or {}) or origin(key, was or {})
+        named = source.name if source else ""
         if new is None:
-            return Cause(key, "deleted")
-        manager = actor(new)
+            return Cause(key, "deleted", "", "", audited, named, out_of_band(source, "", audited))
+        manager = actor(new, moved(was, content))
         name, time = (manager.name, manager.time) if manager else ("", "")
         if key in self.shipped and before.version != after.version and name in ("", "kube-apiserver"):
             return Cause(key, UPGRADE, f"Kubernetes {before.version} → {after.version}", time)
+        outside = out_of_band(source, name, audited)
         if old is None or old.digest == new.digest:
-            return Cause(key, "created", name, new.created or time)
-        return Cause(key, "changed", name, time)
+            return Cause(key, "created", name, new.created or time, audited, named, outside)
+        return Cause(key, "changed", name, time, audited, named, outside)
 
     # Fixes ----------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from posture.model import REACH, Finding, Gap, Unit
+from posture.text import parse_time
 
 type EventKind = Literal[
     "opened", "widened", "regressed", "resolved", "agreed", "unknown", "known", "changed", "renamed", "expired"
@@ -36,6 +37,11 @@ CONTENT = (
 
 TOLD = ("severity", "effective", "gained", "owner")
 """Content whose change is an event; texts and counts move without one."""
+
+
+TRANSIENT = "transient"
+TRANSIENT_SECONDS = 300
+"""What was possible for no longer was there and gone before anybody looked: it is kept, and marked."""
 
 
 class Event(NamedTuple):
@@ -183,14 +189,30 @@ class Life:
                 outcome.aliases[draft.fingerprint] = old.fingerprint
                 self._again(old, draft, outcome, now)
         for finding in gone:
+            seconds = lasted(finding.opened, now)
+            passing = seconds <= TRANSIENT_SECONDS
             outcome.findings[finding.fingerprint] = replace(
-                finding, presence="absent", mark="", resolved=now, changed=now
+                finding, presence="absent", mark="transient" if passing else "", resolved=now, changed=now
             )
-            outcome.events.append(Event(finding.fingerprint, "resolved"))
+            detail = f"{TRANSIENT}: {was_possible(seconds)}" if passing else ""
+            outcome.events.append(Event(finding.fingerprint, "resolved", detail))
 
     @staticmethod
     def _carried(finding: Finding) -> tuple[str, ...]:
         return finding.domain, finding.subject, finding.scope, repr(finding.gained)
+
+
+def lasted(opened: str, resolved: str) -> int:
+    """For how many seconds something was possible, as it was seen; none where a clock went back."""
+    return max(0, int((parse_time(resolved) - parse_time(opened)).total_seconds()))
+
+
+def was_possible(seconds: int) -> str:
+    """`was possible for 3 s`; times are kept in whole seconds."""
+    if seconds < 1:
+        return "was possible for less than 1 s"
+    minutes, rest = divmod(seconds, 60)
+    return " ".join(["was possible for"] + [f"{minutes} min"] * bool(minutes) + [f"{rest} s"] * bool(rest))
 
 
 def ran_out(finding: Finding, last: str, now: str) -> bool:

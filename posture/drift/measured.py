@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from posture.domain import Domain, Where
-from posture.model import Change, Changed, Check, Finding, Hit, Key, Snapshot, Through, Unknown
+from posture.model import Change, Changed, Check, Finding, Hit, Key, Snapshot, Unknown
 
 from .agreed import NAMESPACES, Agreed, Place, Yardstick
-from .causes import Investigation
+from .causes import Investigation, Wrote
 from .findings import Drafter, OwnerOf, edited
 
 
@@ -32,6 +32,7 @@ class Moment:
     assigner: Callable[[Domain, Any], OwnerOf]
     changed: Collection[Changed] = ()
     written: Collection[Key] = ()
+    wrote: Wrote = lambda _: None
 
 
 class Draft(NamedTuple):
@@ -70,13 +71,21 @@ def measured(domain: Domain, moment: Moment, previous: Measured | None = None) -
     matcher = before.matcher if before else domain.Matcher(moment.checks.values())
     yardstick = Yardstick(domain, matcher, live, moment.agreed, moment.namespaced, before, changed)
     within = _within(domain, live, yardstick, previous, changed) if previous else None
-    gains, unknown = yardstick.gains(live, within, both=within is not None) if within != frozenset() else ({}, [])
-    hits = yardstick.standing(live, within)
+    gains: dict[Place, Change] = {}
+    unknown: list[Unknown] = []
+    hits: frozenset[Hit] = frozenset()
+    if within is None or within:
+        gains, unknown = yardstick.gains(live, within, both=within is not None)
+    touched = frozenset(live.touched)
+    if previous:
+        hits = frozenset(hit for hit in previous.hits if (hit.subject, hit.scope) not in touched)
+    if not previous or touched:
+        hits |= yardstick.standing(live, touched if previous else None)
     if previous and within is not None:
         gains = {where: change for where, change in previous.gains.items() if where[:2] not in within} | gains
         unknown = [one for one in previous.unknown if (one.subject, one.scope) not in within] + unknown
-        hits |= {hit for hit in previous.hits if (hit.subject, hit.scope) not in within}
-    investigation = Investigation(yardstick, live, gains, frozenset(key for key, _ in moment.agreed.shipped))
+    shipped = frozenset(key for key, _ in moment.agreed.shipped)
+    investigation = Investigation(yardstick, live, gains, shipped, moment.wrote)
     found = Measured(yardstick, live, gains, tuple(unknown), hits, {}, investigation)
     return _drafted(domain, moment, found, previous, within)
 
@@ -85,11 +94,11 @@ def _within(
     domain: Domain, live: Any, yardstick: Yardstick, previous: Measured, changed: Collection[Changed]
 ) -> frozenset[Where] | None:
     """The places that are compared again; None is all."""
-    gained = {where[:2] for where in previous.gains}
-    found = domain.again(live, changed, gained)
+    told = {*(where[:2] for where in previous.gains), *((one.subject, one.scope) for one in previous.unknown)}
+    found = domain.again(yardstick.baseline, live, changed, told)
     if found is None or not yardstick.moved:
         return None if found is None else frozenset(found)
-    places = (where for where in (*live.places, *gained) if where[1] in yardstick.moved)
+    places = (where for where in (*live.places, *told) if where[1] in yardstick.moved)
     return frozenset((*found, *places))
 
 
@@ -144,21 +153,40 @@ def _kept(domain: Domain, moment: Moment, found: Measured, previous: Measured) -
     live, old = found.live, previous.live
     changed = {where[:2] for where in _differing(found.gains, previous.gains)}
     touched = frozenset(live.touched) | changed
-    throughs: set[Through] = set()
-    for where in touched:
-        throughs.update(domain.throughs(live, where), domain.throughs(old, where))
-    written = frozenset(moment.written) | {one.key for one in moment.changed}
+    written = {*moment.written, *(one.key for one in moment.changed)}
+    for where in touched:  # what a draft may edit has an effect there too, now, before, or as it was agreed
+        for state in (live, old, found.yardstick.baseline):
+            written.update(domain.carriers(state, where))
+    came = {one.key for one in moment.changed if _joins(one)}
+    counted = any(key.resource == NAMESPACES and None in (was, now) for key, was, now in moment.changed)
     stale: dict[int, bool] = {}
     kept = {}
     for where, draft in previous.drafts.items():
-        if where[2] in throughs or where[:2] in touched or where not in found.gains:
+        if where[:2] in touched or where not in found.gains or (counted and _counts(draft.finding)):
             continue
         for places in draft.places:
             if id(places) not in stale:
                 stale[id(places)] = not touched.isdisjoint(places)
-        if not any(stale[id(places)] for places in draft.places) and written.isdisjoint(draft.keys):
-            kept[where] = draft
+        if any(stale[id(places)] for places in draft.places) or not written.isdisjoint(draft.keys):
+            continue
+        if came and not came.isdisjoint(domain.evidence(live, found.gains[where])):
+            continue  # another part of what it rests on, though nobody may do more by it
+        kept[where] = draft
     return kept
+
+
+def _joins(change: Changed) -> bool:
+    """Whether an object may be chosen by labels from now on."""
+    old, new = change.old, change.new
+    return new is not None and (old is None or old.get("labels") != new.get("labels"))
+
+
+_EVERY = "every namespace ("
+
+
+def _counts(finding: Finding) -> bool:
+    """Whether it says what else a fix breaks in every namespace, and so how many there are."""
+    return finding.fix is not None and any(_EVERY in text for text in finding.fix.breaks)
 
 
 def _differing(one: Mapping[Place, Change], other: Mapping[Place, Change]) -> Iterator[Place]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from posture.drift.causes import UPGRADE, edit_of
@@ -37,7 +37,7 @@ from .attribution import Attribution, Gained, Own, Place, Signed, attributed, gr
 from .catalogue import Escalation
 from .compare import compare
 from .cut import goals_of, paths_from
-from .evaluate import NAME, READS, Graph, assembled
+from .evaluate import DOMAINS, NAME, READS, Graph, assembled
 from .hardening import put_back
 from .nodes import namespace_of
 from .origin import Origins
@@ -76,6 +76,11 @@ class Sides:
     peers: Peers
     bounded: frozenset[str] = frozenset()
     """The namespaces of which a file says what they may hold."""
+    previous: Pathed | None = None
+    """What was found before `changed`, of the same baselines."""
+    changed: Collection[Changed] = ()
+    later: bool = False
+    """Whether paths are looked for another time, and those that are known stand until then."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -85,6 +90,10 @@ class Sides:
 
     def differ(self) -> bool:
         """Whether there can be a path that is new: something was gained, or runs or is reached in another way."""
+        if self.previous:
+            return bool(self.changes) or self.previous.said is not None or any(
+                one.key.resource in STRUCTURE for one in self.changed
+            )  # fmt: skip
         live = self.snapshot
         befores = [base["rbac"].snapshot for base in self.baselines]
         return bool(self.changes) or any(
@@ -94,6 +103,9 @@ class Sides:
 
     def graphs(self, escalations: Iterable[Escalation]) -> tuple[Graph, list[Graph]]:
         """The live graph, and those of baselines, which share what is the same."""
+        if self.previous and self.previous.said:
+            known = self.previous.said
+            return assembled(self._near(known.live), (), known.live, self.changed), known.baselines
         live = assembled(self.live, escalations)
         found = []
         for results in self.baselines:
@@ -102,16 +114,43 @@ class Sides:
                 Changed(key, self.snapshot.get(key), before.get(key))
                 for key, _, _ in differences(self.snapshot.index, before.index, (*READS, API_RESOURCES))
             ]
-            found.append(assembled(results, (), live, changed))
+            near = results
+            if self.previous is not None:  # these were updates of a live state that is no more
+                near = {name: one.evaluate(before, self.live[name], changed) for name, one in DOMAINS.items()}
+            found.append(assembled(near, (), live, changed))
         return live, found
+
+    def _near(self, live: Graph) -> Mapping[str, Any]:
+        """The results as one update of those of a graph: what was touched is said of the last update only."""
+        if not (self.previous and self.previous.waiting):
+            return self.live
+        return {
+            name: one.evaluate(self.snapshot, live.results[name], self.changed) for name, one in DOMAINS.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is new between graphs, and the live one."""
+    """What is new between graphs, and these."""
 
     attribution: Attribution
     live: Graph
+    baselines: list[Graph]
+
+
+@dataclass(frozen=True, slots=True)
+class Pathed:
+    """Findings with the paths that they made possible, and what the next judgement goes on from.
+
+    `made` are findings by place as they were given, and as they became; `own` those of paths that none of them made.
+    """
+
+    findings: list[Finding]
+    said: Said | None = None
+    waiting: tuple[Changed, ...] = ()
+    """What changed since paths were looked for."""
+    made: Mapping[Place, tuple[Finding, Finding]] = field(default_factory=dict)
+    own: Mapping[Own, Back] = field(default_factory=dict)
 
 
 def said(sides: Sides, escalations: Iterable[Escalation], signed: Signed) -> Said:
@@ -120,13 +159,17 @@ def said(sides: Sides, escalations: Iterable[Escalation], signed: Signed) -> Sai
     gained = Gained(sides.changes)
     new = compare(baselines, live, sides.peers, gained, sides.bounded)
     origins = Origins(live, baselines[0] if baselines else None)
-    return Said(attributed(new, gained, origins, Words(live), signed), live)
+    return Said(attributed(new, gained, origins, Words(live), signed), live, baselines)
 
 
 def with_paths(
     drafts: Sequence[Finding], sides: Sides, escalations: Iterable[Escalation], draft: Callable[[Own, Back], Finding]
-) -> list[Finding]:
+) -> Pathed:
     """Findings, those with new paths graver for it, and findings of paths that none of them made."""
+    if sides.later and sides.previous:
+        return _as_before(drafts, sides.previous, sides.changed, draft)
+    if not sides.differ():
+        return Pathed([*drafts])
     by_place: dict[Place, Finding] = {(one.domain, one.subject, one.scope, one.through): one for one in drafts}
 
     def signed(place: Place) -> tuple[str, str]:
@@ -135,25 +178,54 @@ def with_paths(
 
     new = said(sides, escalations, signed)
     by, before = new.attribution.by, [base["rbac"].snapshot for base in sides.baselines[:1]]
-    found = [graver(one, by.get(place, ())) for place, one in by_place.items()]
-    owns = new.attribution.own
-    left = TRIED - len(owns)
-    for number, one in sorted(enumerate(found), key=lambda row: SEVERITIES.index(row[1].severity)):
-        if left > 0 and one.fix and by.get((one.domain, one.subject, one.scope, one.through)):
-            found[number], left = replace(one, fix=_with_stays(one.fix, one.paths, new.live)), left - 1
-    for number, own in enumerate(owns):
-        found.append(draft(own, back(own, new.live, before[0]) if before and number < TRIED else (None, NOT_TRIED)))
-    return found
+    found = {place: graver(one, by.get(place, ())) for place, one in by_place.items()}
+    made: dict[Place, tuple[Finding, Finding]] = {}
+    left = TRIED - len(new.attribution.own)
+    for place in sorted(by.keys() & found.keys(), key=lambda place: SEVERITIES.index(found[place].severity)):
+        one = found[place]
+        if left > 0 and one.fix:
+            found[place] = _with_stays(one, new.live)
+            made[place], left = (one, found[place]), left - 1
+    own = {
+        one: back(one, new.live, before[0]) if before and number < TRIED else (None, NOT_TRIED)
+        for number, one in enumerate(new.attribution.own)
+    }
+    drafted = (draft(one, way) for one, way in own.items())
+    return Pathed([*found.values(), *drafted], new, made=made, own=own)
 
 
-def _with_stays(fix: Fix, paths: Iterable[AttackPath], live: Graph) -> Fix:
-    """A fix with what it leaves open: who reaches the same by another way."""
+def _as_before(
+    drafts: Sequence[Finding], known: Pathed, changed: Collection[Changed], draft: Callable[[Own, Back], Finding]
+) -> Pathed:
+    """Findings with the paths that are known of them."""
+    by = known.said.attribution.by if known.said else {}
+    found = []
+    for one in drafts:
+        place = (one.domain, one.subject, one.scope, one.through)
+        with_its, made = graver(one, by.get(place, ())), known.made.get(place)
+        found.append(made[1] if made and made[0] == with_its else with_its)
+    own = [draft(one, way) for one, way in known.own.items()]
+    return replace(known, findings=[*found, *own], waiting=(*known.waiting, *changed))
+
+
+def merged(changes: Iterable[Changed]) -> tuple[Changed, ...]:
+    """Changes one after another as one: of each object the first state and the last."""
+    found: dict[Key, Changed] = {}
+    for one in changes:
+        found[one.key] = one._replace(old=found[one.key].old) if one.key in found else one
+    return tuple(found.values())
+
+
+def _with_stays(finding: Finding, live: Graph) -> Finding:
+    """A finding whose fix says what it leaves open: who reaches the same by another way."""
+    fix, paths = finding.fix, finding.paths
+    assert fix is not None
     after = Trial(live, tuple(Changed(one.key, live.snapshot.get(one.key), one.new) for one in fix.edits)).graph
     still = (
         f"{name(one.source)} still reaches {name(one.target)} by another way" for one in paths
         if next(paths_from(after.edges, [one.source], goals_of(one.target)), None) is not None
     )  # fmt: skip
-    return replace(fix, stays=tuple(dict.fromkeys(still)))
+    return replace(finding, fix=replace(fix, stays=tuple(dict.fromkeys(still))))
 
 
 def back(own: Own, live: Graph, agreed: Snapshot) -> Back:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from posture.model import Content, Key, Snapshot
 
 from .balance import weighed
-from .compare import NAME, again, compare, throughs
+from .compare import NAME, again, carriers, compare
 from .connectivity import POLICIES, Connectivity
 from .edits import agreed, edits, evidence, settle, stakeholders
 from .evaluate import READS, evaluate
@@ -57,6 +57,7 @@ __all__ = [
     "agreed",
     "as_change",
     "beyond",
+    "carriers",
     "compare",
     "completed",
     "doubt",
@@ -73,7 +74,6 @@ __all__ = [
     "settle",
     "speaks",
     "stakeholders",
-    "throughs",
     "until",
     "upgraded",
     "weighed",

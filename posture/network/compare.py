@@ -81,18 +81,23 @@ def compare(
     return Comparison(tuple(sorted(found, key=_order)), tuple(sorted(_notes(gains, found))), unknown)
 
 
-def again(live: Connectivity, changed: Collection[Changed], gained: Collection[Where]) -> Collection[Where]:
-    """Where an update may have made another comparison: the places that it touched, those of gains that only the other
-    end's policies keep from being used, and those of policies that nobody evaluates.
+def again(
+    baseline: Connectivity, live: Connectivity, changed: Collection[Changed], told: Collection[Where]
+) -> Collection[Where]:
+    """Where an update may have made another comparison: the places that it touched and what was agreed there, those of
+    gains that only the other end's policies keep from being used, and those of policies that nobody evaluates.
     """
     found = {_opaque_place(key) for key, _, _ in changed if key.resource in OPAQUE}
-    return found.union(live.touched, gained) if live.touched else found
+    if not live.touched:
+        return found
+    scopes = {scope for _, scope in live.touched} & baseline.spaces.keys()
+    return found.union(live.touched, told, *(places_of(baseline.spaces[name]) for name in scopes))
 
 
-def throughs(result: Connectivity, where: Where) -> Collection[Through]:
-    """The policies that may select pods of a place."""
+def carriers(result: Connectivity, where: Where) -> Collection[Key]:
+    """The policies that may select pods of a place; those of the whole cluster may once they are others."""
     space = result.spaces.get(where[1])
-    return {through_of(policy) for policy in (*space.policies, *space.above)} if space else ()
+    return [policy.key for policy in (*(space.policies if space else ()), *result.above)]
 
 
 def _opaque_place(key: Key) -> Where:
@@ -132,7 +137,7 @@ class Gains:
         self.growth = growth
         self.unknown: list[Unknown] = []
         self._views: dict[str, list[Space]] = {}
-        self._known: dict[tuple[Any, ...], list[Piece]] = {}
+        self._known: dict[tuple[Any, ...], tuple[list[Piece], list[Unknown]]] = {}
 
     def places(self) -> list[Where]:
         """Where anything may have been gained."""
@@ -221,8 +226,13 @@ class Gains:
         """What a class is allowed and was not, or would not have been."""
         place = space.name, direction, present, one.what
         if place not in self._known:
-            self._known[place] = self._beyond(space, one, direction, present=present)
-        return self._known[place]
+            told = len(self.unknown)
+            pieces = self._beyond(space, one, direction, present=present)
+            self._known[place] = pieces, self.unknown[told:]
+        else:
+            subject = one.workload or f"{NAMESPACE}{one.namespace}"
+            self.unknown += [known._replace(subject=subject) for known in self._known[place][1]]
+        return self._known[place][0]
 
     def _beyond(self, space: Space, one: Endpoint, direction: Direction, *, present: bool) -> list[Piece]:
         own = self._own(one)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from posture.model import Gap, Key, Snapshot, Unit
 
 from .aggregate import settle
-from .compare import NAME, again, compare, doubt, named, throughs
+from .compare import NAME, again, carriers, compare, doubt, named
 from .defaults import restored, upgraded
 from .edits import agreed, edits, evidence, stakeholders
 from .evaluate import READS, Access, evaluate
@@ -48,6 +48,7 @@ __all__ = [
     "agreed",
     "as_change",
     "beyond",
+    "carriers",
     "compare",
     "completed",
     "doubt",
@@ -64,7 +65,6 @@ __all__ = [
     "settle",
     "speaks",
     "stakeholders",
-    "throughs",
     "until",
     "upgraded",
 ]

@@ -233,15 +233,15 @@ def compare(
     return Comparison(tuple(sorted(found, key=_order)), notes, unknown)
 
 
-def again(live: Access, changed: Collection[Changed], gained: Collection[Where]) -> Collection[Where]:
+def again(baseline: Access, live: Access, changed: Collection[Changed], told: Collection[Where]) -> Collection[Where]:
     """Where an update may have made another comparison: the places that it touched."""
-    del changed, gained
+    del baseline, changed, told
     return live.touched
 
 
-def throughs(result: Access, where: Where) -> Collection[Through]:
+def carriers(result: Access, where: Where) -> Collection[Key]:
     """The roles that are granted at a place."""
-    return result.own(where).keys()
+    return [key_of(through) for through in result.own(where)]
 
 
 def _order(change: Change) -> tuple[str, str, str, Through]:
@@ -280,4 +280,4 @@ def _list(found: Iterable[Through]) -> str:
     return ", ".join(sorted(str(through) for through in found))
 
 
-__all__ = ["NAME", "again", "compare", "doubt", "named", "path", "throughs"]
+__all__ = ["NAME", "again", "carriers", "compare", "doubt", "named", "path"]

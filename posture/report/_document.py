@@ -7,10 +7,11 @@ from itertools import islice
 from typing import Any
 
 from posture import __version__
+from posture.delivery import around
 from posture.drift.causes import UPGRADE
 from posture.groups import Group, grouped
 from posture.kinds import called, manifest
-from posture.model import SEVERITIES, AttackPath, Check, Decision, Edit, Finding, Fix, Gap, Key, Unit
+from posture.model import SEVERITIES, AttackPath, Audited, Cause, Check, Decision, Edit, Finding, Fix, Gap, Key, Unit
 
 SCHEMA = "posture.report/v1"
 SHOWN_MEMBERS = 20
@@ -64,9 +65,7 @@ def finding_record(
         "path": list(finding.path),
         "attackPaths": [attack_path(path) for path in finding.paths],
         "causes": [
-            {"object": reference(cause.key), "what": cause.what, "actor": cause.actor,
-             "claimed": bool(cause.actor) and cause.what != UPGRADE, "time": cause.time}
-            for cause in finding.causes
+            cause_record(cause) for cause in finding.causes
         ],
         "owner": finding.whose,
         "ownerWhy": "assigned" if finding.assignee else finding.owner.why,
@@ -79,6 +78,29 @@ def finding_record(
     if history:
         record |= {"opened": finding.opened, "changed": finding.changed, "resolved": finding.resolved}
     return record
+
+
+def cause_record(cause: Cause) -> dict[str, Any]:
+    """What made a finding, and who did, as a report holds it."""
+    one = cause.audited
+    return {
+        "object": reference(cause.key), "what": cause.what, "actor": cause.actor,
+        "claimed": bool(cause.actor) and cause.what != UPGRADE, "time": cause.time,
+        "audit": None if one is None else {
+            "user": one.user, "actingAs": one.acting_as, "address": one.address, "userAgent": one.agent,
+            "request": one.request, "id": one.identity, "time": one.time,
+        },
+        "deliveredBy": cause.origin, "outOfBand": cause.out_of_band,
+    }  # fmt: skip
+
+
+def made_by(cause: Mapping[str, Any]) -> str:
+    """Who made a change, of its record, in words to append: ` by alice from 10.1.2.3 (audited), outside Git (flux)`."""
+    one, claimed = cause["audit"], f"{cause['actor']} (claimed)" if cause["claimed"] else cause["actor"]
+    if one is not None:
+        claimed = f"{Audited(one['user'], one['actingAs'], one['address'])} (audited)"
+    outside = f", {around(cause['deliveredBy'])}" if cause["outOfBand"] else ""
+    return (f" by {claimed}" if claimed else "") + outside
 
 
 def _reason(check: str, severity: str, title: str, checks: Mapping[str, Check]) -> dict[str, Any]:

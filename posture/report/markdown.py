@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from typing import Any
 
+from posture.drift.lifecycle import TRANSIENT, lasted, was_possible
 from posture.graph.sentences import reaching
 from posture.model import AttackPath
 from posture.report import Report
@@ -109,6 +110,12 @@ def _whose(step: Any) -> str:
     return f" ({escape(step['owner'])}, `{step['finding'][:8]}`)" if step["finding"] else ""
 
 
+def _status(finding: Any) -> str:
+    if finding["mark"] != TRANSIENT or "opened" not in finding:
+        return str(finding["status"])
+    return f"{TRANSIENT}: {was_possible(lasted(finding['opened'], finding['resolved']))}"
+
+
 def _group(group: Any, members: list[Any], cluster: str, proofs: dict[Any, str]) -> list[str]:
     first = members[0]
     lines = [f"## {group['severity'].upper()} {escape(group['message'])}", ""]
@@ -120,7 +127,7 @@ def _group(group: Any, members: list[Any], cluster: str, proofs: dict[Any, str])
         lines += _path(path, proofs, first["id"])
     shown = members[:20]
     for finding in shown:
-        status = "" if finding["status"] == "open" else f" ({finding['status']})"
+        status = "" if finding["status"] == "open" else f" ({_status(finding)})"
         fix = f" Fix: {escape(finding['fix']['text'])}." if finding["fix"] else ""
         lines.append(f"- `{finding['id'][:8]}`{status} {escape(finding['message'])}.{fix}")
     if len(members) > len(shown):

@@ -222,5 +222,5 @@ TRIGGERS = (
 """All triggers of this version, as the schema makes them: no other may be there."""
 
 _MIGRATIONS = "_sqlite_migrations"
-KNOWN = frozenset({"0001_axis_objects_findings", "0002_positions"})
+KNOWN = frozenset({"0001_axis_objects_findings", "0002_positions", "0003_audited"})
 """The migrations of this version; tests/store compares them with the schema's own list."""

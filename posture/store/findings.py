@@ -14,6 +14,7 @@ from posture.drift.lifecycle import Event, Outcome
 from posture.model import (
     SEVERITIES,
     AttackPath,
+    Audited,
     Cause,
     Decision,
     Edit,
@@ -29,6 +30,7 @@ from posture.model import (
     status_of,
 )
 
+from . import audited
 from .database import Store, shaped
 from .snapshots import number_of, packed
 
@@ -130,12 +132,18 @@ def _finding(row: tuple[Any, ...]) -> Finding:
         through=Through(*more["through"]), severity=_severity(severity), effective=more["effective"],
         reasons=tuple(Reason(*reason) for reason in more["reasons"]), gained=tuple(more["gained"]),
         headline=more["headline"], path=tuple(more["path"]),
-        causes=tuple(Cause(Key(*key), *rest) for key, *rest in more["causes"]),
+        causes=tuple(map(_cause, more["causes"])),
         fix=_fix(more["fix"]), no_fix=more["no_fix"], owner=Owner(name, why, unowned, tuple(told)),
         opened=opened, changed=changed, presence=presence, mark=mark, resolved=resolved, agreed=bool(agreed),
         decision=Decision(action, by, time, reason, until, tuple(orjson.loads(covers))) if action else None,
         exceeded=bool(exceeded), assignee=assignee, paths=tuple(map(_path, more.get("paths", ()))),
     )  # fmt: skip
+
+
+def _cause(given: Sequence[Any]) -> Cause:
+    key, what, actor, time, *more = given
+    request, origin, outside = more or (None, "", False)  # what was stored before audit logs were read has none
+    return Cause(Key(*key), what, actor, time, Audited(*request) if request else None, origin, outside)
 
 
 def _path(given: Sequence[Any]) -> AttackPath:
@@ -192,6 +200,13 @@ def write(connection: sqlite3.Connection, cluster: str, outcome: Outcome, revisi
         [(alias, cluster, target) for alias, target in sorted(outcome.aliases.items())],
     )
     record(connection, cluster, outcome.events, revision, time)
+
+
+def resave(connection: sqlite3.Connection, found: Collection[Finding]) -> None:
+    """Write findings of which more is known now, and nothing happened, inside the caller's transaction."""
+    if found:
+        with summing(connection, found):
+            save(connection, found)
 
 
 def record(
@@ -275,7 +290,10 @@ def _stored_sum(connection: sqlite3.Connection, cluster: str) -> bytes:
 
 
 def history(store: Store, finding: Finding) -> list[tuple[str, str, str]]:
-    """What happened to a finding and what was decided, oldest first: (time, what, detail)."""
+    """What happened to a finding and what was decided, oldest first: (time, what, detail).
+
+    And who changed the objects that caused it, where audit logs told.
+    """
     rows = store.connection.execute(
         """SELECT time, kind, detail, 0 AS part, id FROM event
            WHERE finding = (SELECT id FROM finding WHERE cluster = :cluster AND fingerprint = :fingerprint)
@@ -288,4 +306,8 @@ def history(store: Store, finding: Finding) -> list[tuple[str, str, str]]:
         {"cluster": finding.cluster, "fingerprint": finding.fingerprint},
     )
     with store.decoding():
-        return [(time, kind, detail) for time, kind, detail in (shaped(row[:3], "ttt") for row in rows)]
+        found = [(time, kind, detail) for time, kind, detail in (shaped(row[:3], "ttt") for row in rows)]
+    keys = dict.fromkeys(cause.key for cause in finding.causes)
+    told = [(one.time, "audited", f"{one.request} by {one}") for key in keys
+            for one in audited.requests(store, finding.cluster, key)]  # fmt: skip
+    return sorted([*told, *found], key=lambda row: row[0]) if told else found

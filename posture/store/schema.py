@@ -21,6 +21,29 @@ def _second(db: Database) -> None:
     db.execute(_SECOND)
 
 
+@migrations(name="0003_audited")
+def _third(db: Database) -> None:
+    db.execute(_THIRD)
+
+
+_THIRD = """
+-- Who made an object what it is since a revision: the request that an audit log had of it. Hand-made changes of these
+-- rows show as a hash that does not hold.
+CREATE TABLE audited (
+  object INTEGER NOT NULL REFERENCES object(id),
+  revision INTEGER NOT NULL,      -- the since of its version, or the until of its last
+  user TEXT NOT NULL,
+  acting_as TEXT NOT NULL,
+  address TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  request TEXT NOT NULL,
+  identity TEXT NOT NULL,
+  time TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (object, revision)
+) WITHOUT ROWID"""
+
+
 _SECOND = """
 -- Where the watcher goes on from: the resourceVersion up to which each list of the newest revision is known.
 CREATE TABLE position (

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from posture.errors import StoreError
 
-from . import baselines, decisions, findings, snapshots
+from . import audited, baselines, decisions, findings, snapshots
 from .database import MEMORY, Store, failure
 from .snapshots import hashed, packed
 
@@ -49,6 +49,7 @@ def prune(store: Store, before: str) -> Pruned:
                  SELECT 1 FROM revision r JOIN object o ON o.cluster = r.cluster
                  WHERE o.id = unverified.object AND r.id >= unverified.since AND r.id < unverified.until)"""
         )
+        audited.prune(connection)
         connection.execute("DELETE FROM object WHERE id NOT IN (SELECT object FROM version)")
         contents = connection.execute(
             """DELETE FROM content WHERE id NOT IN (SELECT content FROM version)
@@ -119,6 +120,7 @@ def verify(store: Store) -> Verified:
             entries, approvals = decisions.verify(store), baselines.verify(store)
             _read_back(store)
             _verify_findings(store)
+            audited.verify(store)
     except StoreError as error:
         raise StoreError(str(error), "restore a backup") from error
     return Verified(total, entries - approvals, approvals)

@@ -31,16 +31,21 @@ class Authority:
         self.path = folder / "authority.crt"
         self.path.write_text(_pem(own.sign(self._key, hashes.SHA256())))
 
-    def client(self, user: str, *groups: str, password: bytes = b"") -> Pair:
-        """A certificate that Kubernetes takes for this user in these groups; with a password, its key is encrypted."""
+    def client(self, user: str, *groups: str, password: bytes = b"", seconds: int = 86400) -> Pair:
+        """A certificate that Kubernetes takes for this user in these groups; with a password, its key is encrypted.
+
+        It expires after so many seconds.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names = [(NameOID.COMMON_NAME, user), *((NameOID.ORGANIZATION_NAME, group) for group in groups)]
         subject = x509.Name([x509.NameAttribute(kind, value) for kind, value in names])
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        signed = self._builder(subject, key).add_extension(usage, False).sign(self._key, hashes.SHA256())
+        signed = self._builder(subject, key, seconds).add_extension(usage, False).sign(self._key, hashes.SHA256())
         return Pair(_pem(signed), _key_pem(key, password))
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, seconds: int = 86400
+    ) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -49,7 +54,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(seconds=seconds))
         )
 
 

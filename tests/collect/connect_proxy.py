@@ -11,7 +11,10 @@ STOP_SECONDS = 10.0
 
 
 class ConnectProxy:
-    """Notes the head of each request in `heads`. A context manager: the proxy runs inside the block."""
+    """Notes the head of each request that it made a tunnel for in `heads`.
+
+    A context manager: the proxy runs inside the block.
+    """
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
@@ -20,6 +23,7 @@ class ConnectProxy:
         self._threads: list[threading.Thread] = []
         self.heads: list[str] = []
         self._silenced = 0
+        self._cut: list[socket.socket] = []
 
     @property
     def address(self) -> str:
@@ -28,6 +32,14 @@ class ConnectProxy:
     def silence(self) -> None:
         """From now on what comes through the tunnels that are open goes nowhere, and nobody is told."""
         self._silenced = len(self.heads)
+
+    def cut(self) -> None:
+        """End every connection that is open."""
+        opened, self._open = self._open, []
+        for each in opened:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._cut += opened
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -39,7 +51,7 @@ class ConnectProxy:
                 each.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(STOP_SECONDS)
-        for each in [self._listening, *self._open]:
+        for each in [self._listening, *self._open, *self._cut]:
             each.close()
 
     def _start(self, work: object, *arguments: object) -> None:
@@ -54,9 +66,15 @@ class ConnectProxy:
                 head = b""
                 while b"\r\n\r\n" not in head and (some := client.recv(4096)):
                     head += some
+                self._open.append(client)
+                try:
+                    server = socket.create_connection(self._target)
+                except ConnectionError:
+                    client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+                    client.shutdown(socket.SHUT_RDWR)
+                    continue
                 self.heads.append(head.decode())
-                server = socket.create_connection(self._target)
-                self._open += [client, server]
+                self._open.append(server)
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 self._start(self._pump, client, server, len(self.heads))
                 self._start(self._pump, server, client, len(self.heads))

@@ -21,120 +21,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.collect.history import Refusal, Resource, Store
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from posture.kinds import Kind
+    from tests.collect.history import Object
 
 STOP_SECONDS = 5.0
 
-type Object = dict[str, Any]
-type Name = tuple[str, str]
-
-
-class Resource(NamedTuple):
-    """What is served under one path."""
-
-    group: str
-    version: str
-    name: str
-    kind: str
-    namespaced: bool
-
-    @property
-    def path(self) -> str:
-        return f"/apis/{self.group}/{self.version}/{self.name}" if self.group else f"/api/{self.version}/{self.name}"
-
-    @classmethod
-    def of(cls, kind: Kind) -> Resource:
-        return cls(kind.group, kind.versions[0], kind.resource, kind.kind, kind.namespaced)
-
-
-class Written(NamedTuple):
-    """One write: ADDED, MODIFIED or DELETED, with the object after it, or the last before."""
-
-    version: int
-    path: str
-    type: str
-    object: Object
-
-
-class Refusal(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, code: int, reason: str, message: str = "", *, after: int | None = None) -> None:
-        super().__init__(message or reason)
-        self.code, self.after = code, after
-        self.status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
-                       "reason": reason, "message": message or reason}  # fmt: skip
-
-
-class Store:
-    """The objects and their history; thread-safe. `changed` is notified of every write."""
-
-    def __init__(self, resources: Iterable[Resource], window: int) -> None:
-        self.changed = threading.Condition(threading.RLock())
-        self.version = 100
-        self.compacted = 0
-        self.resources = {each.path: each for each in resources}
-        self._window = window
-        self._objects: dict[str, dict[Name, Object]] = {path: {} for path in self.resources}
-        self._history: deque[Written] = deque()
-
-    def objects(self, path: str) -> dict[Name, Object]:
-        """All objects of a resource now."""
-        with self.changed:
-            return dict(self._objects[path])
-
-    def put(self, path: str, name: str, namespace: str = "", **content: Any) -> Object:
-        """Create or update; gives the object."""
-        with self.changed:
-            before = self._objects[path].get((namespace, name))
-            metadata = dict(before["metadata"]) if before else {
-                "name": name, "uid": f"uid-{self.version}", "creationTimestamp": "2026-01-01T00:00:00Z",
-                **({"namespace": namespace} if namespace else {}),
-            }  # fmt: skip
-            return self._write(path, "MODIFIED" if before else "ADDED", {"metadata": metadata, **content})
-
-    def delete(self, path: str, name: str, namespace: str = "") -> None:
-        """Delete; KeyError if it is not there."""
-        with self.changed:
-            self._write(path, "DELETED", self._objects[path][namespace, name])
-
-    def compact(self) -> None:
-        """Forget the history: what is older than now is gone."""
-        with self.changed:
-            self._history.clear()
-            self.compacted = self.version
-            self.changed.notify_all()
-
-    def restore(self, version: int) -> None:
-        """The cluster is restored from a backup: no object changes, and the resourceVersion is an older one."""
-        with self.changed:
-            self._history.clear()
-            self.version = self.compacted = version
-            self.changed.notify_all()
-
-    def since(self, version: int, path: str) -> list[Written]:
-        """The writes after a version, oldest first. Refusal 410 when they are not all known."""
-        with self.changed:
-            if version < self.compacted:
-                raise Refusal(410, "Expired", f"too old resource version: {version} ({self.compacted})")
-            return [each for each in self._history if each.version > version and each.path == path]
-
-    def _write(self, path: str, type_: str, content: Object) -> Object:
-        self.version += 1
-        made = {**content, "metadata": {**content["metadata"], "resourceVersion": str(self.version)}}
-        name = (made["metadata"].get("namespace", ""), made["metadata"]["name"])
-        if type_ == "DELETED":
-            del self._objects[path][name]
-        else:
-            self._objects[path][name] = made
-        self._history.append(Written(self.version, path, type_, made))
-        while len(self._history) > self._window:
-            self.compacted = self._history.popleft().version
-        self.changed.notify_all()
-        return made
+__all__ = ["Faults", "FaultyServer", "Resource"]
 
 
 @dataclass
@@ -221,11 +117,6 @@ class FaultyServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._sockets)
-
     def up(self) -> None:
         """Listen, on the same port as before."""
         self._server = _Server(("127.0.0.1", self._port), self)
@@ -250,20 +141,6 @@ class FaultyServer:
         for each in list(self._sockets):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-
-    def serve(self, resource: Resource) -> None:
-        """A CRD comes."""
-        with self.store.changed:
-            self.store.resources[resource.path] = resource
-            self.store._objects.setdefault(resource.path, {})
-
-    def unserve(self, resource: Resource) -> None:
-        """A CRD goes, and its objects with it: its watches end."""
-        with self.store.changed:
-            for namespace, name in self.store.objects(resource.path):
-                self.store.delete(resource.path, name, namespace)
-            del self.store.resources[resource.path], self.store._objects[resource.path]
-            self.store.changed.notify_all()
 
     def lists(self, path: str = "") -> list[Asked]:
         """The lists that were asked for, first pages only."""
@@ -338,6 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         api, parts = self.server.api, urlsplit(self.path)
+        self._generation = api.generation
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         asked = Asked(time.monotonic(), parts.path, query, token)
@@ -433,7 +311,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _events(self, path: str, version: int, matching: Callable[[Object], bool], end: float) -> Iterator[Object]:
         """Events and bookmarks until the time is over, the resource is not served any more or the server is stopped."""
-        api, store, generation = self.server.api, self.server.api.store, self.server.api.generation
+        api, store, generation = self.server.api, self.server.api.store, self._generation
         held: Object | None = None
         while time.monotonic() < end:
             with store.changed:
@@ -480,7 +358,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = event.pop("fault", "")
         line = json.dumps(event).encode() + b"\n"
         if fault == "hang":  # the connection stays, and nothing comes
-            api, generation = self.server.api, self.server.api.generation
+            api, generation = self.server.api, self._generation
             with api.store.changed:
                 api.store.changed.wait_for(lambda: api.generation != generation, 60.0)
             return False

@@ -474,3 +474,14 @@ def test_a_server_that_is_no_http_server_is_said_so() -> None:
         assert text.startswith(f"GET {PATH}: the answer of {url} broke off: ")
         talker.join(5)
         assert not talker.is_alive()
+
+
+def test_what_did_not_change_is_told_by_its_tag() -> None:
+    """None, True and False: the server never said, says that it is the same, and gave another."""
+    first, same, other = (Answer({"answer": 1}, headers={"ETag": '"1"'}), Answer(b"", 304),
+                          Answer({"answer": 2}, headers={"ETag": '"2"'}))  # fmt: skip
+    with FakeApi({PATH: [first, same, other, same]}) as api, client_of(api.url) as client:
+        assert client.unchanged(PATH) is None
+        client.get(PATH)
+        assert [client.unchanged(PATH) for _ in range(3)] == [True, False, True]
+        assert [request.headers.get("If-None-Match") for request in api.requests] == [None, '"1"', '"1"', '"2"']

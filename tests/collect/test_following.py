@@ -176,6 +176,23 @@ class TestFollowing:
         assert time.monotonic() - began < 2.0
         assert cluster.following.get(0.1) is None
 
+    def test_that_broke_down_says_so(self, follow: _Running) -> None:
+        """A thread that is gone would be a cluster in which nothing happens."""
+        sound = threading.Event()
+        sound.set()
+
+        def chance() -> float:
+            if not sound.is_set():
+                raise ValueError("broken")
+            return 0.5
+
+        cluster = follow(chance=chance)
+        cluster.until(lambda: cluster.watches() == 1)
+        sound.clear()
+        cluster.server.drop()
+        with pytest.raises(RuntimeError, match="not followed any more"):
+            cluster.for_(5.0)
+
     def test_stops_while_nobody_takes_what_it_has(self, follow: _Running) -> None:
         server = FaultyServer([ROLE])
         for number in range(50):
@@ -514,12 +531,12 @@ class TestKinds:
             return cluster.mirror.names(listing.resource) == names
 
         for name in ("first", "again"):
-            cluster.server.serve(policy)
+            cluster.server.store.serve(policy)
             cluster.server.store.put(policy.path, name)
             cluster.until(partial(known, {name}))
             assert listing in cluster.mirror.listings
             assert listing.resource in cluster.mirror.names(RESOURCES.resource)
-            cluster.server.unserve(policy)
+            cluster.server.store.unserve(policy)
             cluster.until(lambda: listing.resource not in cluster.mirror.names(RESOURCES.resource))
             assert listing not in cluster.mirror.listings
             assert known(set())
@@ -529,7 +546,7 @@ class TestKinds:
     def test_of_a_group_are_followed_each_by_its_own_list(self, follow: _Running) -> None:
         found = [Resource("constraints.gatekeeper.sh", "v1beta1", kind.lower(), kind, False) for kind in ("One", "Two")]
         cluster = follow([CONSTRAINTS], server=FaultyServer(found[:1]))
-        cluster.server.serve(found[1])
+        cluster.server.store.serve(found[1])
         for each in found:
             cluster.server.store.put(each.path, "same", spec={})
         both = {("", "One/same"), ("", "Two/same")}
@@ -605,3 +622,5 @@ def test_after_any_failures_what_is_known_is_what_there_is(follow: _Running, see
     cluster.until(lambda: cluster.mirror.synced and not cluster.mirror.lost and cluster.agrees(), 10.0)
     cluster.for_(1.5)
     assert cluster.agrees()
+    assert set(Faults.EVENTS) & server.counts.keys()
+    assert server.counts.keys() & {*Faults.REQUESTS}

@@ -10,6 +10,7 @@ import pytest
 
 from posture.collect import Listed, Listing, Lost
 from posture.collect.client import open_client
+from posture.collect.discovery import discover, unchanged
 from posture.collect.following import Following
 from posture.collect.reflector import Pace
 from posture.kinds import BY_NAME, KINDS, RBAC
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ROLES, POLICIES = f"roles.{RBAC}", "networkpolicies.networking.k8s.io"
 KYVERNO = BY_NAME["clusterpolicies.kyverno.io"]
+PLUGIN_API = "client.authentication.k8s.io/v1"
 CONSTRAINTS = BY_NAME["*.constraints.gatekeeper.sh"]
 
 
@@ -50,7 +52,11 @@ class Followed:
         self.plane, self.mirror = plane, Mirror()
         self.proxy = ConnectProxy((host, int(port)))
         content = json.loads(plane.kubeconfig().read_text())
-        content["clusters"][0]["cluster"]["proxy-url"] = f"http://{self.proxy.address}"
+        content["clusters"][0]["cluster"] |= {
+            "server": "https://api.example:6443",  # a name that only the proxy knows
+            "tls-server-name": "kubernetes",
+            "proxy-url": f"http://me:p%40ss@{self.proxy.address}",
+        }
         content["users"][0]["user"] = user or content["users"][0]["user"]
         path = folder / "kubeconfig"
         path.write_text(json.dumps(content))
@@ -148,6 +154,21 @@ def test_custom_resources_are_followed_from_when_they_are_served_until_they_are_
         assert len(cluster.proxy.heads) == 2
 
 
+def test_a_server_says_in_a_word_that_it_serves_what_it_did(plane: ControlPlane) -> None:
+    """So it can be asked often."""
+    with open_client(kubeconfig=str(plane.kubeconfig())) as client:
+        assert unchanged(client) is None, "nobody asked before"
+        before = discover(client)
+        assert unchanged(client) is True
+        plane.apply([definition(KYVERNO)])
+        until = time.monotonic() + 20.0
+        while unchanged(client) and time.monotonic() < until:
+            time.sleep(0.05)
+        plane.request("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{KYVERNO.name}")
+        assert time.monotonic() < until
+        assert KYVERNO.name not in before.versions
+
+
 def test_a_connection_that_falls_silent_is_given_up_and_nothing_is_lost(plane: ControlPlane, tmp_path: Path) -> None:
     """As when a firewall forgets it: no byte comes, and no end. The server is asked for a sign of life, in vain."""
     plane.apply([some("Namespace", "silent")])
@@ -164,9 +185,13 @@ def test_a_connection_that_falls_silent_is_given_up_and_nothing_is_lost(plane: C
         assert cluster.following.connections == 2
 
 
-def test_a_server_takes_no_more_streams_than_it_says(authority: Authority, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("flag", "streams"), [("--http2-max-streams-per-connection=10", 10),
+                                               ("--disable-http2-serving", 1)])  # fmt: skip
+def test_a_server_takes_no_more_streams_on_a_connection_than_it_says(
+    authority: Authority, tmp_path: Path, flag: str, streams: int
+) -> None:
     """Further connections take the rest; a client certificate says who asks."""
-    flags = [f"--client-ca-file={authority.path}", "--http2-max-streams-per-connection=10"]
+    flags = [f"--client-ca-file={authority.path}", flag]
     pair = authority.client("jane", "system:masters")
     user = {"client-certificate": "jane.crt", "client-key": "jane.key"}
     (tmp_path / "jane.crt").write_text(pair.certificate)
@@ -174,7 +199,7 @@ def test_a_server_takes_no_more_streams_than_it_says(authority: Authority, tmp_p
     with ControlPlane(apiserver_flags=flags, controllers=()) as plane, Followed(plane, tmp_path, user=user) as cluster:
         assert not cluster.mirror.lost
         cluster.until(lambda: cluster.following.counts["watches"] >= cluster.watchable)
-        cluster.until(lambda: cluster.following.connections == -(-cluster.watchable // 10))
+        cluster.until(lambda: cluster.following.connections == -(-cluster.watchable // streams))
         plane.request("POST", f"/apis/{RBAC}/v1/namespaces/default/roles", {"metadata": {"name": "r"}})
         cluster.until(lambda: "r" in cluster.mirror.names(ROLES))
 
@@ -215,6 +240,28 @@ def test_a_permission_that_is_taken_and_given_back_is_a_gap_meanwhile(plane: Con
         cluster.until(lambda: not cluster.mirror.lost)
         plane.apply([some("Namespace", "given-back")])
         cluster.until(lambda: "given-back" in cluster.mirror.names("namespaces"))
+
+
+def test_a_client_certificate_that_expires_is_renewed_on_a_new_connection(
+    plane: ControlPlane, authority: Authority, tmp_path: Path
+) -> None:
+    """From a credential plugin. The old connection would go on as nobody: it takes no more watches."""
+    for name, pair in (("first", authority.client("jane", "system:masters", seconds=6)),
+                       ("then", authority.client("jane", "system:masters"))):  # fmt: skip
+        status = {"clientCertificateData": pair.certificate, "clientKeyData": pair.key}
+        printed = {"apiVersion": PLUGIN_API, "kind": "ExecCredential", "status": status}
+        (tmp_path / name).write_text(json.dumps(printed))
+    script = tmp_path / "plugin"
+    script.write_text(f"#!/bin/sh\ncd {tmp_path}\ncat first || cat then\nrm -f first\n")
+    script.chmod(0o700)
+    user = {"exec": {"apiVersion": PLUGIN_API, "command": str(script), "interactiveMode": "Never"}}
+    pace = Pace(shortest=2.0, longest=3.0, steady=1.0)
+    with Followed(plane, tmp_path, user=user, kinds=[BY_NAME[ROLES]], pace=pace, survey=60.0) as cluster:
+        cluster.until(lambda: cluster.following.connections == 2)
+        plane.apply([some("Namespace", "renewed"), role("late", "renewed")])
+        cluster.until(lambda: "late" in cluster.mirror.names(ROLES))
+        assert cluster.following.counts["lists"] == 1
+        assert not cluster.mirror.lost
 
 
 @pytest.mark.prove

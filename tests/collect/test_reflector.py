@@ -259,6 +259,14 @@ class TestWatching:
         assert simulation.news == ["complete", "found"]
         assert 60.0 <= simulation.times(List)[1] <= 61.0
 
+    def test_a_bookmark_that_goes_back_moves_nothing(self) -> None:
+        found = Simulation().run(1.0).reflector
+        assert not found.marked("900", 2.0)
+        found.ended(None, 40.0)
+        step = found.next(40.0)
+        assert isinstance(step, Watch)
+        assert step.resource_version == "1001"
+
 
 class TestVerifying:
     QUIET = PACE._replace(silence=1e9)
@@ -343,6 +351,31 @@ class TestLosing:
         assert simulation.times(Lose) == [pytest.approx(PACE.patience, abs=60.0)]
         assert not simulation.steps(List)
 
+    def test_a_server_that_is_away_is_a_loss_of_those_too_that_wait_for_the_one_that_tries(self) -> None:
+        """Their own watches ended as they should; since then only another list was asked for, in vain."""
+        simulation = Simulation(position="900").run(1.0)
+        reflector, gate = simulation.reflector, simulation.gate
+        reflector.ended(None, 1.0)
+        for second in range(1, 200):
+            gate.failed(problem(1), float(second))
+            step = reflector.next(float(second))
+            if isinstance(step, Lose):
+                break
+            assert isinstance(step, Wait)
+        assert second == 1 + PACE.patience
+
+    def test_what_was_lost_is_found_by_the_next_word_of_its_watch_and_lost_again_when_that_ends(self) -> None:
+        """The bookmark is news though it moves nothing."""
+        simulation = Simulation([], [Watched(0.1, 1)] * 10 + [Watched(0.1)], position="900").run(150.0)
+        assert len(simulation.steps(Lose)) == 1
+        reflector = simulation.run(400.0).reflector
+        assert [reflector.marked("900", 400.0), reflector.marked("900", 401.0)] == [True, False]
+        reflector.ended(problem(1), 500.0)
+        assert isinstance(reflector.next(500.0), Watch)
+        reflector.ended(problem(1), 501.0)
+        steps = [reflector.next(time) for time in (501.0, 500.0 + PACE.patience)]
+        assert [type(step) for step in steps] == [Wait, Lose]
+
     def test_what_cannot_be_watched_is_listed_every_minute(self) -> None:
         simulation = Simulation(watched=False).run(600.0)
         assert not simulation.steps(Watch, Lose)
@@ -358,11 +391,11 @@ class TestGate:
 
     def test_lets_one_try_while_there_is_no_connection(self) -> None:
         gate = Gate(PACE, lambda: 1.0)
-        gate.failed(0.0)
+        gate.failed(problem(1), 0.0)
         assert gate.ask(0.1) == PACE.first
         assert gate.ask(0.3) == 0.3
         assert gate.ask(0.3) > 0.3
-        gate.failed(0.4)
+        gate.failed(problem(1), 0.4)
         assert gate.ask(0.4) == 0.4 + 2 * PACE.first
         assert gate.ask(1.0) == 1.0
         gate.answered()
@@ -371,5 +404,5 @@ class TestGate:
     def test_counts_many_failures_of_one_moment_as_one(self) -> None:
         gate = Gate(PACE, lambda: 1.0)
         for _ in range(60):
-            gate.failed(0.0)
+            gate.failed(problem(1), 0.0)
         assert gate.ask(0.0) == PACE.first

@@ -12,7 +12,8 @@ import posture.scan
 from posture import actions
 from posture.errors import UsageError
 from posture.model import Action
-from posture.store import findings, open_store, upkeep
+from posture.pipeline import judge
+from posture.store import findings, open_store, snapshots, upkeep
 from posture.store.decisions import Deed
 from posture.text import format_time
 from tests.drift.world import BINDINGS, World, agreed_world, grant, kinds
@@ -347,6 +348,33 @@ class TestDecidingWhileAScanRuns:
         world.scan(WIDE)
         assert [row.whose for row in findings.rows(world.store)] == ["blue"]
         upkeep.verify(world.store)
+
+    def test_what_was_approved_meanwhile_is_judged_by(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A scan that began before somebody approved is not the one to call what was approved drift."""
+        path = tmp_path / "posture.db"
+        world = World(path)
+        world.scan()
+        world.approve()
+        world.scan(NARROW)
+        left = [1]
+
+        def interrupted(*args: Any) -> Any:
+            while left:
+                left.clear()
+                with open_store(str(path)) as other:
+                    newest = snapshots.latest(other)
+                    assert newest is not None
+                    actions.approve(other, newest.id, Deed("agreed", "bob", world.now))
+            return judge(*args)
+
+        monkeypatch.setattr(posture.scan, "judge", interrupted)
+        done = world.scan(NARROW, grant("other", verbs="delete"))
+        assert done.approved is not None
+        assert done.approved.by == "bob"
+        assert world.statuses == {"other": "open"}
+        upkeep.verify(world.store)
+        monkeypatch.undo()
+        assert kinds(world.scan(NARROW, grant("other", verbs="delete"))) == []
 
 
 def deciding(monkeypatch: pytest.MonkeyPatch, path: Path, action: Action, now: str) -> None:

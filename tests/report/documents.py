@@ -11,11 +11,12 @@ from typing import Any
 from posture import actions, reading
 from posture import scan as scanning
 from posture.collect import Source
+from posture.collect.audit import Record
 from posture.commands.report import built
 from posture.config import Config
 from posture.inputs import Inputs
 from posture.kinds import RBAC
-from posture.model import Finding, Gap, Version
+from posture.model import Audited, Finding, Gap, Key, Version
 from posture.report import render
 from posture.scan import Request, Scanned
 from posture.store import MEMORY, Store, findings, open_store
@@ -53,14 +54,18 @@ def document(store: Store, config: Config | None = None, *, memory: bool = False
     return found
 
 
-def scan(store: Store, source: Source, day: int, config: Config | None = None, **more: Any) -> Scanned:
+def scan(
+    store: Store, source: Source, day: int, config: Config | None = None, *, minute: int = 0,
+    audits: Sequence[Record] = (), **more: Any,
+) -> Scanned:  # fmt: skip
     """One scan, on a day of October."""
-    return scanning.scan(store, source, Inputs(config or Config()), Request(moment(day), **more))
+    request = Request(moment(day, minute), **more)
+    return scanning.scan(store, source, Inputs(config or Config()), request, lambda: audits)
 
 
-def moment(day: int) -> str:
-    """Nine o'clock of a day of October."""
-    return f"2026-10-{day:02}T09:00:00Z"
+def moment(day: int, minute: int = 0) -> str:
+    """Nine o'clock of a day of October, or some minutes later."""
+    return f"2026-10-{day:02}T09:{minute:02}:00Z"
 
 
 def approve(store: Store, day: int) -> None:
@@ -156,6 +161,7 @@ DRIFT = {
     "false": grant("false", rule("get", "secrets", names=["one"])),
     "reopened": grant("reopened", rule("delete", "pods")),
     "resolved": grant("resolved", rule("get", "secrets")),
+    "transient": grant("transient", rule("get", "secrets")),
     "unknown": grant("unknown", rule("get", "secrets"), where="lab"),
     "open": [
         managed(role("open", rule("use", "things", "example.com"), namespace="web"), "kubectl-edit"),
@@ -183,6 +189,12 @@ DRIFT = {
     ],
 }
 """What was granted after the approval, by what becomes of it."""
+PATH = f"/apis/{RBAC}/v1/namespaces/web/roles/open"
+REQUEST = Audited(
+    "alice@example.com", "root", "10.1.2.3", "kubectl/v1.36.3", f"patch {PATH}", "7f3a", "2026-10-03T08:59:30.123456Z"
+)
+AUDITS = [Record(Key(f"roles.{RBAC}", "web", "open"), "patch", "", REQUEST)]
+"""What an audit log tells of that."""
 
 
 def config_in(folder: Path) -> Config:
@@ -197,22 +209,24 @@ def config_in(folder: Path) -> Config:
 def happened(store: Store, config: Config) -> None:
     """A history after which there are findings of every status, and gaps."""
 
-    def read(day: int, *left_out: str, gaps: Sequence[Gap] = ()) -> None:
+    def read(day: int, *left_out: str, gaps: Sequence[Gap] = (), minute: int = 0) -> None:
         objects = [one for name, made in DRIFT.items() if name not in left_out for one in made]
-        scan(store, Given([*AGREED, *objects], gaps, version=Version(1, 36)), day, config)
+        source = Given([*AGREED, *objects], gaps, version=Version(1, 36))
+        scan(store, source, day, config, minute=minute, audits=AUDITS if day > 1 else ())
 
     read(1, *DRIFT)
     approve(store, 1)
     read(2, "open")
+    read(2, "open", "transient", minute=3)
     by_name = {finding.through.name: finding for finding in findings.select(store)}
     decide(store, [by_name["acknowledged"]], "acknowledged", 2)
     decide(store, [by_name["accepted"]], "accepted", 2, until=moment(30))
     decide(store, [by_name["false"]], "false positive", 2)
     decide(store, [by_name["reopened"]], "reopened", 2)
-    read(3, "resolved", gaps=[FORBIDDEN])
+    read(3, "resolved", "transient", gaps=[FORBIDDEN])
     agreed = list(findings.select(store, "f.subject = 'user:u0'"))
     actions.approve_findings(store, agreed, Deed("agreed", "dana", moment(3)))
-    read(4, "resolved", gaps=[FORBIDDEN])
+    read(4, "resolved", "transient", gaps=[FORBIDDEN])
 
 
 def of_everything(folder: Path) -> Iterator[Document]:

@@ -1,0 +1,1 @@
+"""What running for a long time needs beside the work: logs, metrics, probes, and ending in time."""
