@@ -127,7 +127,7 @@ class Authors:
         """The transient findings of the last day: no log tells of others any more."""
         newest = snapshots.latest(self._store, self._cluster)
         since = format_time(parse_time(newest.time) - timedelta(days=1)) if newest else ""
-        where = "f.cluster = ? AND f.mark = 'transient' AND f.resolved >= ?"
+        where = "f.cluster = ? AND f.presence = 'absent' AND f.mark = 'transient' AND f.resolved >= ?"
         return [*findings.select(self._store, where, (self._cluster, since))]
 
     def passed(self, keys: Collection[Key]) -> list[Finding]:

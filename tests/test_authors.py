@@ -365,5 +365,7 @@ def test_a_database_of_before_is_brought_up_to_date(tmp_path: Path) -> None:
     world.store.connection.execute("DELETE FROM _sqlite_migrations WHERE name = '0003_audited'")
     world.store.close()
     world.store = open_store(str(tmp_path / "posture.db"))
-    assert who(scanned(world, grant(), log=[record(at=f"{world.now[:-10]}T12:00:00Z", identity="x")])) == {BINDINGS: "x"}
+    assert who(scanned(world, grant(), log=[record(at=f"{world.now[:-10]}T12:00:00Z", identity="x")])) == {
+        BINDINGS: "x"
+    }
     upkeep.verify(world.store)

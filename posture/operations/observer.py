@@ -174,11 +174,11 @@ class Observer:
         waits = _waits(watch)
         if first or bool(waits) != bool(self._waits):
             self._dirty = True
-        if self._waits and not waits:
+        waited, self._waits = self._waits, waits
+        if waited and not waits:
             objects, findings = sum(map(len, watch.snapshot.index.values())), len(watch.findings)
             text = f"every kind is followed or is a gap: {count(objects, 'object')}, {count(findings, 'finding')}"
             self._log("ready", text, objects=objects, findings=findings)
-        self._waits = waits
         if self._turned - self._tallied >= TALLY_SECONDS:
             self._tally(watch)
 
