@@ -369,7 +369,7 @@ class Watch:
         ] if self._judgement else []  # fmt: skip
         after = self._complete(before.updated(entries.items()))
         same_gaps = after.gaps == self._stored.snapshot.gaps and self._stored.revision is not None
-        if self._judgement is not None and not changed and same_gaps and not self._is_due():
+        if self._judgement is not None and not changed and same_gaps and not quiet and not self._is_due():
             self._touch(entries, after, last=last)
             return
         moved = [(key, before.entry(key), entry) for key, entry in entries.items()

@@ -120,8 +120,9 @@ class Heard:
 
     title = "context:prod"
 
-    def __init__(self, cluster: Cluster, random: Random) -> None:
-        self.cluster, self.random = cluster, random
+    def __init__(self, cluster: Cluster, random: Random, meanwhile: float = 0.3) -> None:
+        """`meanwhile` is the chance that something is written while a list is read that verifies."""
+        self.cluster, self.random, self.meanwhile = cluster, random, meanwhile
         self.changes: deque[Change] = deque()
         self.lost: set[Listing] = set()
         self.told = 0
@@ -169,6 +170,10 @@ class Heard:
         elif listing not in self.lost:
             self._miss(listing)
 
+    def tell(self, listing: Listing) -> None:
+        """Tell all that happened to a list."""
+        self._tell(listing, len(self.cluster.log[listing]))
+
     def serve(self) -> None:
         """Tell which lists there are; new ones are listed."""
         new = self.cluster.served - self._served
@@ -188,7 +193,7 @@ class Heard:
         What is told by the watch meanwhile is newer than the list.
         """
         if verified:
-            self._tell(listing, len(self.cluster.log[listing]))
+            self.tell(listing)
         self.changes.append(Restart(*listing))
         version, items = self.cluster.version, [*self.cluster.objects[listing].values()]
         if items and self.random.random() < 0.2:
@@ -205,7 +210,7 @@ class Heard:
 
     def _meanwhile(self, listing: Listing) -> Iterator[Name]:
         """Something that is written and told while a list is read."""
-        if self.random.random() < 0.3:
+        if self.random.random() < self.meanwhile:
             found = self.cluster.objects[listing]
             name = self.random.choice(sorted(found))
             if self.random.random() < 0.5:
@@ -275,4 +280,7 @@ def _current(store: Store, cluster: str) -> Iterator[Finding]:
 def _timeless(finding: Finding) -> Finding:
     """A finding but for when things happened, and under which name it was once known."""
     causes = tuple(cause._replace(time="") for cause in finding.causes)
-    return replace(finding, fingerprint="", opened="", changed="", resolved="", mark="", causes=causes)
+    paths = tuple(
+        path._replace(steps=tuple(step._replace(finding="") for step in path.steps)) for path in finding.paths
+    )
+    return replace(finding, fingerprint="", opened="", changed="", resolved="", mark="", causes=causes, paths=paths)

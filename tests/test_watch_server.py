@@ -101,7 +101,9 @@ class Writer(threading.Thread):
 
     def _networkpolicies(self, *_: str) -> Object:
         selector = self._random.choice([{}, {"matchLabels": {"app": "web"}}])
-        rule = self._random.choice([{}, {"from": [{"podSelector": {}}]}, {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}])
+        rule = self._random.choice(
+            [{}, {"from": [{"podSelector": {}}]}, {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]
+        )
         return {"spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [rule]}}
 
     def _deployments(self, name: str, _: str) -> Object:
@@ -247,7 +249,9 @@ def _doubled(connection: Any) -> int:
     return found
 
 
-def test_nothing_is_lost_or_doubled_in_a_storm(trouble: Trouble, record_property: Callable[[str, object], None]) -> None:
+def test_nothing_is_lost_or_doubled_in_a_storm(
+    trouble: Trouble, record_property: Callable[[str, object], None]
+) -> None:
     """Cut connections, a compaction, a kill and a restart of the server, while four people write."""
     record_property(FIGURE, endure(trouble, 20.0))
 

@@ -124,9 +124,7 @@ class Sides:
         """The results as one update of those of a graph: what was touched is said of the last update only."""
         if not (self.previous and self.previous.waiting):
             return self.live
-        return {
-            name: one.evaluate(self.snapshot, live.results[name], self.changed) for name, one in DOMAINS.items()
-        }
+        return {name: one.evaluate(self.snapshot, live.results[name], self.changed) for name, one in DOMAINS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ def with_paths(
     found = {place: graver(one, by.get(place, ())) for place, one in by_place.items()}
     made: dict[Place, tuple[Finding, Finding]] = {}
     left = TRIED - len(new.attribution.own)
-    for place in sorted(by.keys() & found.keys(), key=lambda place: SEVERITIES.index(found[place].severity)):
+    for place in sorted(by.keys() & found.keys(), key=lambda place: (SEVERITIES.index(found[place].severity), place)):
         one = found[place]
         if left > 0 and one.fix:
             found[place] = _with_stays(one, new.live)

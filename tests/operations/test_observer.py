@@ -243,7 +243,6 @@ def test_what_is_decided_while_it_judges_counts(store: Store, monkeypatch: pytes
     source.see("ADDED", root("mallory"), "6")
     one.turn(0)
     status = {found.subject: found.status(NOW) for found in findings.select(store)}
-    print([(f.subject, f.decision, f.exceeded, f.mark, f.recorded) for f in findings.select(store)])
     assert status == {"user:eve": "accepted" if what == "accepted" else "agreed", "user:mallory": "open"}
     assert {found.subject: found.status(NOW) for found in one.findings.values()} == status
     upkeep.verify(store)
