@@ -363,6 +363,11 @@ CLUSTER_SCOPED: frozenset[str] = frozenset(
 )
 """Cluster-scoped resources of Kubernetes itself, 1.33 to 1.36, for folders and for what discovery never lists."""
 
+CHECKED_BY_WEBHOOKS = frozenset({"signers.cert-manager.io"})
+"""Cluster-scoped resources that discovery never lists and a webhook checks: cert-manager's asks, in no namespace,
+whether somebody may approve for an issuer (cert-manager, buildAttributes of its admission plugin for approvals).
+"""
+
 OWN_GROUPS: frozenset[str] = frozenset(
     {
         ADMISSION,

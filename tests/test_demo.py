@@ -385,13 +385,15 @@ PATHS: dict[Place, set[tuple[str, str]]] = {
     CI: {(RUNNER.subject, "cluster-admin")},
     # Commands in every container of a node, Flux's among them.
     VENDOR: {("group:vendor-support", "cluster-admin")},
-    # Whoever may run pods in payments runs them as the exporter: the developers, and CI.
+    # Whoever may run pods in payments runs them as the exporter: CI, and the developers, who reach the node's identity
+    # besides (below), and so are not one with those who reach the exporter's alone.
     EXPORTER: {
         (who, "cloud/aws:arn:aws:iam::111122223333:role/ledger-export")
-        for who in ("serviceaccount:payments/exporter", "workload:ci/runner[Deployment]")
+        for who in ("serviceaccount:payments/exporter", "workload:ci/runner[Deployment]", "group:payments-devs")
     },
-    # Every address is the cloud's metadata service too; in reports no policy keeps pods from it.
-    INTERNET: {("workload:payments/worker[Deployment]", "cloud/node")},
+    # Every address is the cloud's metadata service too, for the worker and for pods that developers make like it; in
+    # reports no policy keeps pods from it.
+    INTERNET: {(source, "cloud/node") for source in ("workload:payments/worker[Deployment]", "group:payments-devs")},
     REPORTS: {("serviceaccount:reports/default", "cloud/node")},
 }
 """Who reaches what, five weeks after the audit, and could not then; of those who do by the same way, the first."""

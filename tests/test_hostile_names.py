@@ -770,7 +770,8 @@ def test_a_name_that_looks_like_something_else_stays_a_name(text: str) -> None:
 
 MADE_VISIBLE = {"visible", "count", "gap_place"}
 VISIBLE_ALREADY = {
-    "line", "piece", "shown", "' '.join(_named(edit.key))", "cut('   '.join(padded).rstrip(), limit)",
+    "command",  # names as _quoted escapes them, and JSON in ASCII: the line is for a shell
+    "line", "piece", "shown", "cut('   '.join(padded).rstrip(), limit)",
     "cut('   '.join(padded[:fitting]).rstrip(), limit)", "error.format_message()",  # put together from visible parts
     "_yaml(values)", "_yaml([list(records)])", "json.dumps(value, indent=2, ensure_ascii=True)",  # ASCII
     "reports.render(built(store, inputs, wanted, everything=everything), form)",  # CSV, Markdown, JSON: see above

@@ -41,9 +41,9 @@ def compare(
 ) -> Comparison:
     """What is admitted now and was not, and what is no longer. `baseline` is what was agreed.
 
-    `peers` say by which namespaces of the baseline one is judged that is new in live; for one without peers nothing was
-    agreed, and with `growth` for none that is new. `within` limits the look to gains at some places, or with `both` to
-    all that is found there.
+    `peers` say by which namespaces of the baseline one is judged that is new in live; one without peers is judged as
+    one without labels of its own. With `growth` nothing was agreed for what is new. `within` limits the look to gains
+    at some places, or with `both` to all that is found there.
     """
     if within is not None and both:  # what one change opens is told in many places
         whole = compare(baseline, live, peers, growth=growth)
@@ -151,13 +151,12 @@ class Gains:
         return doubt(self.live, *where, _NOTHING, before) or doubt(self.baseline, *where, _NOTHING, after)
 
     def _agreed(self, name: str, space: Enforced) -> list[tuple[Profile, Space]] | None:
-        """How a namespace is judged: by itself, by its peers, or as one without labels; None: nothing was agreed.
-
-        Nothing was for what is new and has no peers: whoever makes a namespace may leave out the labels of a peer.
-        """
+        """How a namespace is judged: by itself, by its peers, or as one without labels; None: nothing was agreed."""
         before = self.baseline.spaces
         if name in self.peers:
-            return [(before[peer].profile, before[peer].space) for peer in self.peers[name] if peer in before] or None
+            peers = [(before[peer].profile, before[peer].space) for peer in self.peers[name] if peer in before]
+            alone = Space.of(name, None)
+            return peers or [(like(self.baseline, alone), alone)]
         old = before.get(name)
         if old is not None:
             return [(old.profile, old.space)]

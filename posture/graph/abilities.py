@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 from typing import NamedTuple
 
 from posture.model import CLUSTER_SCOPE, Through
@@ -11,12 +12,12 @@ from posture.rbac.evaluate import Access, Scopes, grant_of, scopes, usable
 from posture.rbac.match import Permission, Sets, Tree, part, solve
 from posture.rbac.rules import RuleSet
 
-from .catalogue import THERE, Escalation
+from .catalogue import Escalation
 from .nodes import Fact
 
 RBAC = "rbac"
-type Names = tuple[tuple[str, frozenset[str] | None], ...]
-"""What each variable is limited to; None is any name."""
+type Names = tuple[tuple[str, frozenset[str]], ...]
+"""What variables are limited to; one that is not there may be any name."""
 
 
 class Ability(NamedTuple):
@@ -61,11 +62,19 @@ class _Condition(NamedTuple):
         return self.only if scope == CLUSTER_SCOPE else [one for one in self.only if one == scope]
 
 
-type _Way = tuple[tuple[Permission, ...], Names]
 type _Shape = tuple[tuple[RuleSet, Scopes | None, bool], ...]
 """What grants hold, and whether each is the identity's own."""
-type _Met = tuple[int, Names, tuple[tuple[int, ...], ...]]
-"""A condition, what its variables are limited to, and for each permission that it uses the grants that give it."""
+type _Needs = tuple[frozenset[int], ...]
+"""For each permission of some the grants that give it, as places in a shape."""
+type _Met = tuple[int, Names, _Needs]
+"""A condition, what its variables are limited to, and what gives the permissions that it uses."""
+
+
+class _Given(NamedTuple):
+    """The grants that give a permission for any name, and those that give it for one name besides."""
+
+    any: frozenset[int]
+    named: Mapping[str, frozenset[int]]
 
 
 class Conditions:
@@ -75,7 +84,7 @@ class Conditions:
         self._all = [_Condition(one, number, tree)
                      for one in escalations for number, tree in enumerate(one.trees)]  # fmt: skip
         self._near: dict[tuple[RuleSet, Scopes | None], frozenset[int]] = {}
-        self._ways: dict[tuple[int, frozenset[tuple[RuleSet, Scopes | None]]], list[_Way]] = {}
+        self._ways: dict[tuple[int, Sets], list[tuple[Permission, ...]]] = {}
         self._shapes: dict[_Shape, tuple[_Met, ...]] = {}
 
     def near(self, held: RuleSet, inside: Scopes | None) -> frozenset[int]:
@@ -88,37 +97,26 @@ class Conditions:
             )  # fmt: skip
         return self._near[place]
 
-    def _ways_of(self, number: int, sets: Sets) -> list[_Way]:
+    def _ways_of(self, number: int, sets: Sets) -> list[tuple[Permission, ...]]:
+        """The permissions that meet a condition, where all of these rule sets are held."""
         place = number, sets
         if place not in self._ways:
-            found = dict.fromkeys(
-                (
-                    tuple(dict.fromkeys(used)),
-                    tuple(
-                        sorted(
-                            (name, values)
-                            for name, values in names.items()
-                            if values is not None or not name.startswith(THERE)
-                        )
-                    ),
-                )
-                for used, names in solve(self._all[number].tree, sets, {})
-            )
-            self._ways[place] = [*found]
+            found = (tuple(dict.fromkeys(used)) for used, _ in solve(self._all[number].tree, sets, {}))
+            self._ways[place] = [*dict.fromkeys(found)]
         return self._ways[place]
 
     def _met_by(self, shape: _Shape) -> Iterator[_Met]:
         """What is met by grants that hold this, own ones among them taking part."""
         sets = frozenset((held, inside) for held, inside, _ in shape)
         numbers = frozenset().union(*(self.near(held, inside) for held, inside, own in shape if own))
+        given: dict[Permission, _Given] = {}
         for number in sorted(numbers):
-            for used, names in self._ways_of(number, sets):
-                needs = tuple(
-                    tuple(place for place, (held, inside, _) in enumerate(shape) if part(leaf, held, inside))
-                    for leaf in used
-                )
-                if any(shape[place][2] for need in needs for place in need):  # else it is an implied group's own
-                    yield number, names, needs
+            apart = self._all[number].escalation.tells_apart
+            for used in self._ways_of(number, sets):
+                given.update((leaf, _given(leaf, shape)) for leaf in used if leaf not in given)
+                for names, needs in _chosen({leaf: given[leaf] for leaf in used}, apart):
+                    if any(shape[place][2] for need in needs for place in need):  # else it is an implied group's own
+                        yield number, names, needs
 
     def met(self, grants: Sequence[Grant], own: Iterable[Grant], subject: str, scope: str) -> Iterator[Ability]:
         """What is met by grants that one identity holds at a scope, `own` ones among them taking part."""
@@ -126,15 +124,74 @@ class Conditions:
         shape = tuple((one.held, one.inside, one.fact in mine) for one in grants)
         if shape not in self._shapes:
             self._shapes[shape] = tuple(dict.fromkeys(self._met_by(shape)))
-        facts: dict[tuple[tuple[int, ...], ...], tuple[frozenset[Fact], ...]] = {}
+        facts: dict[frozenset[int], frozenset[Fact]] = {}
         for number, names, needs in self._shapes[shape]:
             condition = self._all[number]
-            if needs not in facts:
-                each = (frozenset(fact for place in need if (fact := grants[place].fact)) for need in needs)
-                facts[needs] = tuple(need for need in each if need)
-            found = facts[needs]
+            for need in needs:
+                if need not in facts:
+                    facts[need] = frozenset(fact for place in need if (fact := grants[place].fact))
+            found = tuple(facts[need] for need in needs if facts[need])
             for place in condition.at(scope):
                 yield Ability(condition.escalation.id, condition.number, subject, place, names, found)
+
+
+def _given(leaf: Permission, shape: _Shape) -> _Given:
+    whole: list[int] = []
+    named: dict[str, list[int]] = {}
+    parts: dict[tuple[RuleSet, Scopes | None], RuleSet] = {}
+    for place, (held, inside, _) in enumerate(shape):
+        if (held, inside) not in parts:
+            parts[held, inside] = part(leaf, held, inside)
+        mine = parts[held, inside]
+        if leaf.variable and all(rule.names is not None for rule in mine.resources):
+            # No object has the empty name: what is limited to it allows nothing that is asked by a name.
+            for name in frozenset().union(*(rule.names or () for rule in mine.resources)) - {""}:
+                named.setdefault(name, []).append(place)
+        elif mine:
+            whole.append(place)
+    return _Given(frozenset(whole), {name: frozenset(places) for name, places in sorted(named.items())})
+
+
+def _chosen(given: Mapping[Permission, _Given], apart: Callable[[str], bool]) -> Iterator[tuple[Names, _Needs]]:
+    """What gives permissions together, a variable being the same name in all of them. Names are told of variables that
+    are told `apart`, and those together that need the same.
+    """
+    found: list[list[tuple[Names, _Needs]]] = []
+    for variable in dict.fromkeys(leaf.variable for leaf in given):
+        ways = _for_one_name([one for leaf, one in given.items() if leaf.variable == variable])
+        if apart(variable):
+            found.append([(((variable, frozenset(names)),) if names else (), needs) for needs, names in ways.items()])
+        else:
+            found.append([((), needs) for needs in _for_some_name(ways)])
+    for chosen in product(*found):
+        names = sorted(chain.from_iterable(names for names, _ in chosen))
+        yield tuple(names), tuple(chain.from_iterable(needs for _, needs in chosen))
+
+
+def _for_one_name(given: Sequence[_Given]) -> Mapping[_Needs, list[str]]:
+    """What gives permissions for the same name, each with the names; with none what gives them for any."""
+    whole = tuple(one.any for one in given)
+    found: dict[_Needs, list[str]] = {whole: []} if all(whole) else {}
+    for name in dict.fromkeys(chain.from_iterable(one.named for one in given)):
+        ways = ([way for way in (one.any, one.named.get(name)) if way] for one in given)
+        for needs in product(*ways):
+            if needs != whole:
+                found.setdefault(needs, []).append(name)
+    return found
+
+
+def _for_some_name(ways: Iterable[_Needs]) -> Iterator[_Needs]:
+    """The same whatever the name is. Where the same grants give every permission any of them is enough: that is one."""
+    same: set[int] = set()
+    size = 0
+    for needs in ways:
+        if len(set(needs)) > 1:
+            yield needs
+        else:
+            same |= needs[0]
+            size = len(needs)
+    if same:
+        yield (frozenset(same),) * size
 
 
 def granted(access: Access, subject: str, scope: str) -> Iterator[Grant]:
@@ -157,7 +214,7 @@ def of_subject(access: Access, conditions: Conditions, subject: str) -> Iterator
     groups = subjects.implied(subject)
     wide = _near(access, conditions, subject, CLUSTER_SCOPE)
     own_scopes = sorted(access.inside.get(subject) or ())
-    told: set[tuple[tuple[str, int], Names]] = set()
+    told: set[tuple[object, ...]] = set()
     more = {scope for name in groups for scope in access.inside.get(name) or ()} if wide else set()
     for scope in dict.fromkeys((CLUSTER_SCOPE, *own_scopes, *sorted(more))):
         own = wide if scope == CLUSTER_SCOPE else wide + _near(access, conditions, subject, scope)
@@ -167,10 +224,11 @@ def of_subject(access: Access, conditions: Conditions, subject: str) -> Iterator
         theirs = [one for name in groups for place in where for one in _near(access, conditions, name, place)]
         for ability in conditions.met([*own, *theirs], own, subject, scope):
             # What is held cluster-wide is met cluster-wide, and told there; by other names it may be met here.
-            what = ability[:2], ability.names
+            names = product(*([(name, value) for value in values] for name, values in ability.names))
+            what = {(*ability[:2], *each) for each in names}
             if scope == CLUSTER_SCOPE:
-                told.add(what)
-            if scope == CLUSTER_SCOPE or what not in told or not all(_everywhere(need) for need in ability.needs):
+                told |= what
+            if scope == CLUSTER_SCOPE or not what <= told or not all(_everywhere(need) for need in ability.needs):
                 yield ability
 
 

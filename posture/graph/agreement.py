@@ -12,7 +12,7 @@ from posture.rbac import subjects
 
 from . import crossing, structure
 from .evaluate import Graph
-from .nodes import ACCOUNT, EVERY_NODE, GROUP, MACHINE, NODE, STRUCTURE, WORKLOAD, Edge, Fact, namespace_of
+from .nodes import ACCOUNT, EVERY_NODE, GROUP, LACK, MACHINE, NODE, STRUCTURE, WORKLOAD, Edge, Fact, namespace_of
 from .places import ALL, place_of
 
 type Peers = Mapping[str, tuple[str, ...]]
@@ -21,8 +21,6 @@ type Need = frozenset[Fact]
 type Fresh = Mapping[Edge, frozenset[Need]]
 """Edges that were not agreed to, each with what it lacks."""
 _NONE: Fresh = {}
-LACK = "lack:"
-"""Nodes of what is lacking, which nobody holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +42,15 @@ class Agreement:
 
     def fresh(self, node: str) -> Fresh:
         """The edges of a node that were not agreed to."""
-        if not self._may_differ(node):
-            return _NONE
+        known = self._fresh.get(node)
+        if known is not None:
+            return known
         if node not in self.others:
+            if not self._may_differ(node):
+                return _NONE
             self.others[node] = self._others(node)
-        if node not in self._fresh:
-            found = ((edge, frozenset(self._lacking(edge))) for edge in self.others[node])
-            self._fresh[node] = {edge: lacks for edge, lacks in found if lacks}
+        found = ((edge, frozenset(self._lacking(edge))) for edge in self.others[node])
+        self._fresh[node] = {edge: lacks for edge, lacks in found if lacks}
         return self._fresh[node]
 
     @cached_property

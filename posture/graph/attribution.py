@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from posture.model import SEVERITIES, AttackPath, Change, Key, Reason, Severity, Step, Through
 from posture.network.allowed import NON_ISOLATED
+from posture.network.endpoints import NAMESPACE
 from posture.text import begun
 
 from . import crossing
@@ -63,7 +64,10 @@ class Gained:
         return domain, "" if through.kind == NON_ISOLATED else subject, scope, through
 
     def _keys(self, domain: str, subject: str, scope: str, through: Through) -> Iterable[Place]:
+        """What a policy lets a workload do it lets pods do that somebody makes like it: a fact of their namespace."""
         yield self._key(Fact(domain, subject, scope, through))
+        if domain == "network" and subject.startswith(WORKLOAD):
+            yield self._key(Fact(domain, f"{NAMESPACE}{scope}", scope, through))
 
 
 class Own(NamedTuple):

@@ -18,6 +18,7 @@ IN_COMING = "newNamespace"
 ADMITTING = frozenset({ADMITS, UNLABELLED, IN_NEW})
 """The predicates that admission decides."""
 METADATA, REFERS, STDIN, EXCEPTIONS = "reachesMetadata", "refers", "stdin", "exceptions"
+NAMESPACE = "$ns"
 THERE = "$there:"
 """How a variable begins that stands for the name of an object of a kind, which has to be there."""
 LOCAL = frozenset({ADMITS, UNLABELLED, METADATA, STDIN, EXCEPTIONS})
@@ -61,6 +62,19 @@ class Escalation:
     def trees(self) -> tuple[Tree, ...]:
         """The permissions of each request, compiled."""
         return tuple(compiled(_of_those_there(request)) for request in self.requests)
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """What the names are that it leads to by itself."""
+        effect = self.effect
+        named = (effect.get(word, "") for word in ("grantRulesOf", "rewrite", "make"))
+        texts = (*effect.get("become", ()), *named, self.where.get(REFERS, "")) if self.single else ()
+        return frozenset(part for text in texts for part in (text.rpartition("/")[2], text.partition(":")[2])
+                         if part.startswith("$") and part != NAMESPACE)  # fmt: skip
+
+    def tells_apart(self, variable: str) -> bool:
+        """Whether what follows is not the same for every name that a variable stands for."""
+        return variable in self.variables or variable == NAMESPACE or variable.startswith(THERE)
 
     def applies(self, version: Version | None) -> bool:
         """Whether it holds for a server of this version; None is the newest."""

@@ -69,14 +69,17 @@ def compare(
     for name in sorted((name for name in found.sources if _may_gain(found, name)), key=order):
         known = (side.numbers(name) for side in (found.kept, *found.before))
         classes.setdefault((found.now.told(name), *known), []).append(name)
-    alone = Alone(found.agreed, found.kept)
+    alone = Alone(found.agreed, found.kept, found.opened)
     return [path for names in classes.values() for path in _new(found, names, alone)]
 
 
 def _may_gain(found: Study, name: str) -> bool:
     """Whether a source reaches a target that it did not."""
+    value, sides = found.now.value(name), (found.kept, *found.before)
+    if not value or any(side.value(name) is value for side in sides):
+        return False
     now = found.now.numbers(name)
-    return bool(now) and all(not now <= side.numbers(name) for side in (found.kept, *found.before))
+    return bool(now) and all(not now <= side.numbers(name) for side in sides)
 
 
 def _new(found: Study, names: Sequence[str], alone: Alone) -> Iterator[NewPath]:

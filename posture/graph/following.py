@@ -13,7 +13,20 @@ from posture.model import CLUSTER_SCOPE, Through, Version
 
 from . import closed, crossing, effects
 from .abilities import Ability, Conditions
-from .catalogue import ADMITTING, EXCEPTIONS, IN_COMING, IN_NEW, LOCAL, METADATA, PODS, REFERS, STDIN, THERE, Escalation
+from .catalogue import (
+    ADMITTING,
+    EXCEPTIONS,
+    IN_COMING,
+    IN_NEW,
+    LOCAL,
+    METADATA,
+    NAMESPACE,
+    PODS,
+    REFERS,
+    STDIN,
+    THERE,
+    Escalation,
+)
 from .inventory import Inventory
 from .nodes import ENGINE, Edge, Fact, can, condition
 
@@ -41,8 +54,6 @@ class Catalogue:
             (one.id, field): effects.violations(one.where[field])
             for one in self.all.values() for field in sorted(ADMITTING & one.where.keys())
         }  # fmt: skip
-        self.variables = {one.id: _variables(one) if one.single else frozenset() for one in self.all.values()}
-        """What the names are that each leads to by itself."""
         self.parts = {
             one.id: [*(_part(one, number) for number in range(len(one.requests))), *one.uses]
             for one in self.all.values()
@@ -71,14 +82,6 @@ def _plainness(one: Escalation) -> tuple[bool, int, str]:
     return not any(leaf.verbs == ("*",) for leaf in leaves), len(leaves), one.id
 
 
-def _variables(one: Escalation) -> frozenset[str]:
-    effect = one.effect
-    named = (effect.get(word, "") for word in ("grantRulesOf", "rewrite", "make"))
-    texts = (*effect.get("become", ()), *named, one.where.get(REFERS, ""))
-    return frozenset(part for text in texts for part in (text.rpartition("/")[2], text.partition(":")[2])
-                     if part.startswith("$") and part != "$ns")  # fmt: skip
-
-
 def _part(escalation: Escalation, number: int) -> str:
     """The name of one request of an escalation, as an ability: its own where it is all that there is to it."""
     return escalation.id if escalation.single else f"{escalation.id}#{number}"
@@ -101,10 +104,10 @@ class Following:
         escalation = self.catalogue.all[ability.escalation]
         if not self.is_served(escalation):
             return
-        wanted, tail = self.catalogue.variables[escalation.id], (node,)
+        tail = (node,)
         limits = [
             (name, sorted(values - {"*"}))  # a name like any other, that no object has
-            for name, values in ability.names if values is not None and (name in wanted or name.startswith(THERE))
+            for name, values in ability.names if name != NAMESPACE
         ]  # fmt: skip
         for values in product(*(values for _, values in limits)):
             names = dict(zip((name for name, _ in limits), values, strict=True))
@@ -114,7 +117,7 @@ class Following:
     def narrowed(self, ability: Ability, escalation: Escalation) -> Iterable[str]:
         """The scopes that an ability is about; a variable $ns is the namespace itself."""
         scope, only = ability.scope, escalation.where.get("namespaces")
-        named = dict(ability.names).get("$ns")
+        named = dict(ability.names).get(NAMESPACE)
         places: Iterable[str] = (scope,)
         if scope == CLUSTER_SCOPE and named is not None:
             places = sorted(named.intersection(self.of.namespaces))

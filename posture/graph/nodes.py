@@ -26,6 +26,8 @@ NODE_IDENTITY = f"{CLOUD}node"
 """The identity that a node has in the cloud, whoever acts as it."""
 WORKLOAD, ACCOUNT, ABSENT, USER, GROUP = "workload:", "serviceaccount:", "absent:", "user:", "group:"
 MACHINE, ROLE, REWRITE, CAN = "node:", "role:", "rewrite:", "can:"
+LACK = "lack:"
+"""What was not agreed to and is lacking, which nobody holds."""
 STRUCTURE = "graph"
 """The domain of facts that no other domain speaks of: what runs as whom, and where; what leads there."""
 

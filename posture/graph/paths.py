@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from .nodes import CLUSTER_ADMIN, Edge, is_target
 
@@ -47,6 +48,54 @@ def held(
             break
         frontier = following
     return found
+
+
+def nearest(
+    edges: Edges, sources: Iterable[str], target: str, far: Callable[[str], float]
+) -> tuple[dict[str, Edge | None], list[str]]:  # fmt: skip
+    """As much of what `held` finds as the proof of a target needs, the same proof, and the nodes that were followed;
+    nothing is found where the target is not held.
+
+    `far` says how many edges there are at least from a node to the target: no node is followed from which more rounds
+    would have to come than the search is allowed, which are as few as can be (A*, by deepening).
+    """
+    first = [*dict.fromkeys(sources)]
+    limit = min(map(far, first), default=inf)
+    followed: list[str] = []
+    while limit < inf:
+        found, followed, limit = _within(limit, edges, first, target, far)
+        if target in found:
+            return found, followed
+    return {}, followed
+
+
+def _within(
+    limit: float, edges: Edges, sources: Iterable[str], target: str, far: Callable[[str], float]
+) -> tuple[dict[str, Edge | None], list[str], float]:
+    """What is held on ways to a target that may be of so many rounds, the nodes that were followed; and of how many
+    rounds the next ways may be.
+    """
+    frontier = [*sources]
+    found: dict[str, Edge | None] = dict.fromkeys(frontier)
+    followed: list[str] = []
+    rounds, longer = 0, inf
+    while frontier:
+        following: list[str] = []
+        for node in frontier:
+            least = rounds + far(node)
+            if least > limit:
+                longer = min(longer, least)
+                continue
+            followed.append(node)
+            for edge in edges(node):
+                if edge.head not in found and (len(edge.tail) == 1 or all(one in found for one in edge.tail)):
+                    found[edge.head] = edge
+                    following.append(edge.head)
+                    if edge.head == target:
+                        return found, followed, inf
+        frontier = following
+        rounds += 1
+    return found, followed, longer
 
 
 def proof(found: Mapping[str, Edge | None], source: str, target: str) -> Path | None:

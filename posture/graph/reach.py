@@ -12,11 +12,12 @@ update from nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence, Set
 from itertools import compress
 from operator import not_
+from typing import NamedTuple
 
-from .nodes import CLUSTER_ADMIN, Edge, is_target
+from .nodes import CLUSTER_ADMIN, LACK, REWRITE, Edge, is_target
 from .paths import Edges
 
 type Value = frozenset[int]
@@ -55,6 +56,15 @@ def _joined(edges: Iterable[Edge]) -> Iterator[str]:
     return (node for edge in edges if len(edge.tail) > 1 for node in edge.tail)
 
 
+def _guard(tail: tuple[str, ...]) -> str:
+    """The part of an AND node that is the least likely to be held."""
+    for kind in (LACK, REWRITE):
+        for node in tail:
+            if node.startswith(kind):
+                return node
+    return next((node for node in tail if "#" in node), tail[-1])
+
+
 def _is_admin(edge: Edge, edges: Edges, known: dict[str, bool]) -> bool:
     """Whether an edge leads to cluster-admin, by one more at most: beside it nothing matters."""
     head = edge.head
@@ -67,6 +77,21 @@ def _is_admin(edge: Edge, edges: Edges, known: dict[str, bool]) -> bool:
     return known[head]
 
 
+class Beside(NamedTuple):
+    """The targets that somebody reaches, and nodes: as long as nothing changes at and behind them, these are all."""
+
+    targets: list[str]
+    rests: frozenset[str]
+
+
+class Beyond(NamedTuple):
+    """Nodes that were not looked at, those at their border that were, and the AND nodes that the first take part in."""
+
+    nodes: frozenset[str]
+    borders: frozenset[str]
+    joined: list[Edge]
+
+
 class _Family:
     """What a Reach and its updates share: numbers, and what leads to a node by itself, in any of them."""
 
@@ -76,6 +101,8 @@ class _Family:
         self.marked: set[int] = set()
         self.targets: set[int] = set()
         self.before: dict[str, list[str]] = {}
+        self.guards: dict[int, dict[int, None]] = {}
+        """Of AND nodes, the part that is the least likely to be reached: the first parts of those that have it."""
         self.admin = self.number(CLUSTER_ADMIN)
 
     def number(self, name: str | Edge) -> int:
@@ -100,8 +127,11 @@ class Reach:
         self._plain: dict[str, Value] = {}
         self._ands: dict[int, tuple[Edge, ...]] = {}
         self._closed: dict[Value, Value] = {}
-        self.touched: Collection[str] = ()
+        self.touched: KeysView[str] = self._nodes.keys()
         """The nodes that the last update looked at again."""
+        self.moved: frozenset[str] = frozenset()
+        """Those of which it changed what they reach, or the AND nodes on their way."""
+        self._joints: set[str] = set()
         if nodes is not None:
             edges = {node: tuple(its) for node, its in nodes.items()}
             wanted = frozenset(marked)
@@ -131,31 +161,74 @@ class Reach:
         """The targets that a node reaches, sorted; who reaches cluster-admin reaches all, and it stands for them."""
         return self._named(self.value(node))
 
-    def beside(self, node: str, parts: Iterable[str]) -> list[str] | None:
-        """The same of whoever holds some parts of AND nodes beside it; None where that leads to what was not looked
-        at.
+    def beside(
+        self, node: str, parts: Iterable[str], edges: Edges, beyond: MutableMapping[frozenset[str], Beyond]
+    ) -> Beside:
+        """The same of whoever holds some parts of AND nodes beside it, with what that rests upon; what was not looked
+        at is looked at as far as it leads there, and is remembered in `beyond`.
         """
-        numbers = self._family.numbers
-        value = self._close(self._kept({*self.value(node), *map(numbers.__getitem__, parts)}))
-        joined = (edge for first in self._ands.keys() & value for edge in self._ands[first])
-        far = (edge.tail for edge in joined if edge.head not in self._nodes)
-        return None if any(value.issuperset(map(numbers.get, tail)) for tail in far) else self._named(value)
+        number, numbers = self._family.number, self._family.numbers
+        region, inside = set[str](), list[Edge]()
+        value = self.value(node).union(numbers[one] for one in parts)
+        while True:
+            value = self._close(self._kept(value))
+            joined = self._guarded(value)
+            inside = [edge for edge in inside if edge.head not in region]
+            ahead = (*(edge for edge in joined if edge.head not in self._nodes), *inside)
+            far = {edge.head for edge in ahead if edge.head not in region
+                   and all(one in region or numbers.get(one) in value for one in edge.tail)}  # fmt: skip
+            if not far:
+                break
+            heads = frozenset(far)
+            if heads not in beyond:
+                beyond[heads] = self._beyond(heads, edges)
+            nodes, borders, more = beyond[heads]
+            region.update(nodes, borders)
+            inside += more
+            own = (number(one) for one in nodes if is_target(one) or one in numbers)
+            value = value.union(own, *{self._plain.get(one, _NOTHING) for one in borders})
+        return Beside(self._named(value), frozenset(edge.head for edge in joined).union((node,), region))
+
+    def _beyond(self, heads: frozenset[str], edges: Edges) -> Beyond:
+        """What was not looked at behind some nodes, AND nodes aside."""
+        nodes: dict[str, tuple[Edge, ...]] = {}
+        borders: set[str] = set()
+        pending = [*heads]
+        while pending:
+            node = pending.pop()
+            if node in self._nodes:
+                borders.add(node)
+            elif node not in nodes:
+                nodes[node] = tuple(edges(node))
+                pending += [edge.head for edge in nodes[node] if len(edge.tail) == 1 and edge.head not in nodes]
+        joined = [edge for its in nodes.values() for edge in its if len(edge.tail) > 1]
+        return Beyond(frozenset(nodes), frozenset(borders), joined)
 
     def _named(self, value: Value) -> list[str]:
         if self._family.admin in value:
             return [CLUSTER_ADMIN]
         return sorted(str(self._family.names[number]) for number in value & self._family.targets)
 
-    def lacking(self, node: str) -> Iterator[tuple[frozenset[str], Edge]]:
-        """The AND nodes the first of whose parts a node reaches, and that may lead it further, each with those parts
-        that it does not reach.
+    def lacking(self, node: str) -> tuple[set[frozenset[str]], frozenset[str]]:
+        """Of AND nodes that may lead a node further, what is lacking where it reaches all other parts; and the nodes
+        that this rests upon.
         """
         value, numbers = self.value(node), self._family.numbers
-        for first in self._ands.keys() & value:
-            for edge in self._ands[first]:
-                lacks = frozenset(one for one in edge.tail if numbers[one] not in value)
-                if lacks and (edge.head not in self._nodes or not self.value(edge.head) <= value):
-                    yield lacks, edge
+        at = (edge for first in self._ands.keys() & value for edge in self._ands[first])
+        found: dict[str, set[frozenset[str]]] = {}
+        for edge in (edge for edge in at if edge.tail[-1].startswith(LACK)):
+            lacks = frozenset(one for one in edge.tail if numbers[one] not in value)
+            if all(one.startswith(LACK) for one in lacks):
+                found.setdefault(edge.head, set()).add(lacks)
+        ahead = (head for head in found if head not in self._nodes or not self.value(head) <= value)
+        lacking = set[frozenset[str]]().union(*map(found.__getitem__, ahead))
+        return lacking, frozenset((node, *found, *(edge.head for edge in self._guarded(value))))
+
+    def _guarded(self, value: Collection[int]) -> list[Edge]:
+        """The AND nodes that may follow from numbers: the rest lacks its guard."""
+        guards = self._family.guards
+        firsts = {first for guard in guards.keys() & value for first in guards[guard]}
+        return [edge for first in self._ands.keys() & firsts for edge in self._ands[first]]
 
     def numbers(self, node: str) -> Value:
         """The targets that a node reaches as numbers, the same ones in all updates."""
@@ -178,7 +251,7 @@ class Reach:
     def value(self, node: str) -> Value:
         """All that a node reaches: equal for nodes that reach the same by the same marked edges."""
         plain = self._plain.get(node, _NOTHING)
-        if self._ands.keys().isdisjoint(plain):
+        if self._family.guards.keys().isdisjoint(plain):
             return plain
         if plain not in self._closed:
             self._closed[plain] = self._close(plain)
@@ -196,9 +269,21 @@ class Reach:
             wanted.update(numbers[one] for edge in compress(rest, map(not_, behind)) for one in edge.tail)
             rest = [*compress(rest, behind)]
 
-    def may_lead(self, node: str) -> bool:
-        """Whether a node leads to anything, or was not looked at."""
-        return node in self._plain or node not in self._nodes
+    def far(self, target: str) -> dict[str, int]:
+        """How many edges there are at least from nodes to a target; others that were looked at do not lead there."""
+        before, nodes = self._family.before, self._nodes
+        joined: dict[str, list[str]] = {}
+        for edge in (edge for its in self._ands.values() for edge in its):
+            joined.setdefault(edge.head if edge.head in nodes else "", []).extend(edge.tail)
+        found, frontier, steps = {target: 0, "": 1}, [target], 0
+        while frontier:
+            steps += 1
+            tails = (tail for head in frontier for tail in (*before.get(head, ()), *joined.get(head, ())))
+            frontier = [tail for tail in dict.fromkeys(tails) if tail not in found]
+            found.update(dict.fromkeys(frontier, steps))
+            if steps == 1:
+                frontier.append("")  # whatever was not looked at, from which the target may be the next
+        return found
 
     def reaches_alone(self, node: str, target: str) -> bool:
         """Whether a node reaches a target without any AND node."""
@@ -213,15 +298,17 @@ class Reach:
     def _settle(self, edges: Edges, changed: Sequence[str], sources: Iterable[str], marks: Marks) -> None:
         again = self._explore(edges, changed, sources, marks)
         above = self._above(again)
-        self.touched = self._nodes if len(above) == len(self._nodes) else above
+        self.touched = self._nodes.keys() if len(above) == len(self._nodes) else above.keys()
         if any(one.head in above for its in self._ands.values() for one in its):
             self._closed = {plain: value for plain, value in self._closed.items() if value is plain}
-        for node in above:
-            self._plain.pop(node, None)
+        was = {node: self._plain.pop(node, _NOTHING) for node in above}
         for members in components(above, lambda node: self._below(node, above)):
             value = self._together(members)
             if value:
                 self._plain.update(dict.fromkeys(members, value))
+        moved = (node for node, value in was.items() if self._plain.get(node, _NOTHING) != value)
+        self.moved = frozenset(moved).union(self._above(self._joints))
+        self._joints.clear()
 
     def _explore(self, edges: Edges, changed: Sequence[str], sources: Iterable[str], marks: Marks) -> set[str]:
         """Look at what changed and at what it leads to; the nodes that have to be valued again."""
@@ -270,8 +357,11 @@ class Reach:
         for head in _heads(mine).difference(_heads(old)):
             before.setdefault(head, []).append(node)
         self._join(node, old, mine, marked)
-        if any(len(edge.tail) > 1 for edge in (*old, *mine)):
+        before_joined, joined = ([edge for edge in its if len(edge.tail) > 1] for its in (old, mine))
+        if before_joined or joined:
             self._closed = {}
+        if before_joined and joined and before_joined != joined:
+            self._joints.add(node)
         return True
 
     def _join(self, node: str, old: Iterable[Edge], new: Iterable[Edge], marked: Collection[Edge]) -> None:
@@ -283,6 +373,7 @@ class Reach:
         for edge in joined:
             if edge in marked:
                 number(edge)
+            self._family.guards.setdefault(number(_guard(edge.tail)), {})[number(node)] = None
         if joined:
             self._ands[number(node)] = joined
         elif any(len(edge.tail) > 1 for edge in old):
@@ -322,15 +413,15 @@ class Reach:
             return below.pop()
         return self._kept(own.union(*below))
 
-    def _kept(self, found: set[int]) -> Value:
+    def _kept(self, found: Set[int]) -> Value:
         if self._family.admin not in found:
             return frozenset(found)
-        return frozenset({self._family.admin, *found.intersection(self._family.marked)})
+        return frozenset({self._family.admin, *(found & self._family.marked)})
 
     def _close(self, value: Value) -> Value:
         """All that is reached when AND nodes count."""
         numbers = self._family.numbers
-        waiting = [one for first in self._ands.keys() & value for one in self._ands[first]]
+        waiting = self._guarded(value)
         while True:
             more: set[int] = set()
             rest = []
@@ -344,7 +435,7 @@ class Reach:
             more -= value
             if not more:
                 return value
-            waiting = rest + [one for first in self._ands.keys() & more for one in self._ands[first]]
+            waiting = rest + self._guarded(more)
             value = self._kept(more.union(value))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .agreement import Agreement
+from .alone import Opened
 from .evaluate import Graph
 from .nodes import Edge
 from .paths import Path, held, proof
@@ -27,6 +28,8 @@ class Study:
     kept: Reach
     before: tuple[Reach, ...]
     known: dict[tuple[str, str], Path] = field(default_factory=dict)
+    opened: Opened = field(default_factory=Opened)
+    """What each thing that was not agreed to opens by itself."""
     _leads: dict[tuple[str, bool], Callable[[str], bool]] = field(default_factory=dict)
 
     def paths(self, source: str, targets: Collection[str]) -> Iterator[Path]:
@@ -88,7 +91,9 @@ def _updated(old: Study, since: Gone, agreed: Agreement, sources: Collection[str
         (source, target): path for (source, target), path in old.known.items()
         if now.is_alone(source) and all(len(edge.tail) == 1 for edge in path.edges)
     }  # fmt: skip
-    return Study(agreed, sources, now, kept, tuple(before), known)
+    differ = [node for node in changed if was.kept(node) != agreed.kept(node)]
+    opened = old.opened.after(old.kept, kept, differ, agreed.kept)
+    return Study(agreed, sources, now, kept, tuple(before), known, opened)
 
 
 def _apart(now: Reach, live: Graph, base: Graph) -> Iterable[str]:

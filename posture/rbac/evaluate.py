@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from posture.kinds import API_RESOURCES, CLUSTER_SCOPED, RBAC
+from posture.kinds import API_RESOURCES, CHECKED_BY_WEBHOOKS, CLUSTER_SCOPED, RBAC
 from posture.layer import Layer
 from posture.model import CLUSTER_SCOPE, Changed, Content, Gap, Key, Snapshot, Through
 
@@ -267,6 +267,10 @@ class Scopes:
                 self._known.setdefault(place, set()).add(base)
                 if not namespaced:
                     self._outside.setdefault(place, set()).add(base)
+        for base, _, group in (name.partition(".") for name in CHECKED_BY_WEBHOOKS):
+            self._outside.setdefault(group, set()).add(base)
+            if group in self._known:
+                self._known[group].add(base)
         self._outside["*"] -= {name.partition(".")[0] for name, namespaced in known.items() if namespaced}
         # A folder has no discovery, only its CustomResourceDefinitions: there, nothing is known to be absent, and a
         # custom resource says nothing about one of Kubernetes that has its name.

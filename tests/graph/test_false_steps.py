@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from posture import rbac
+from posture.graph.abilities import abilities
 from tests.generator.network import deployment, pod
-from tests.generator.objects import Object, account, binding, metadata, namespace, role, rule, service_account
+from tests.generator.objects import Object, account, binding, metadata, namespace, role, rule, service_account, snapshot
 from tests.graph.graphs import graph_of, held_by
 from tests.graph.proving import catalogue
 
@@ -95,3 +97,20 @@ def test_a_permission_is_a_step_where_what_it_is_about_is_there(
 ) -> None:
     """A container that reads, a node that runs it, an object of the name, an exception that somebody reads."""
     assert (node in held_by(graph_of([*objects, namespace("b"), *there], catalogue()), DEV)) is expected
+
+
+WRITE = rule("patch", "certificaterequests/status", "cert-manager.io")
+APPROVE = rule("approve", "signers", "cert-manager.io", ["clusterissuers.cert-manager.io/ca"])
+
+
+@pytest.mark.parametrize(("write", "approve", "expected"), [
+    ("", "", True), (TEAM, "", True), ("", TEAM, False), (TEAM, TEAM, False),
+])  # fmt: skip
+def test_who_approves_certificates_is_granted_it_cluster_wide(write: str, approve: str, expected: bool) -> None:
+    """The webhook asks in no namespace, wherever the CertificateRequest is."""
+    objects = [namespace(TEAM), service_account(TEAM, "dev")]
+    for name, given, where in (("write", WRITE, write), ("approve", APPROVE, approve)):
+        objects += [role(name, given), binding(name, f"ClusterRole/{name}", account(TEAM, "dev"), namespace=where)]
+    held = {(one.escalation, one.request) for one in abilities(rbac.evaluate(snapshot(objects)), catalogue())}
+
+    assert (("cert-manager-approve", 1) in held) is expected

@@ -13,7 +13,7 @@ from posture.drift.agreed import Agreed, Bound
 from posture.model import SEVERITIES, Decision, Finding, Gap, Key, Version
 from posture.pipeline import Judgement, diff, judge
 from posture.resources import NEWEST
-from tests.generator.network import deployment, pod
+from tests.generator.network import deployment, network_policy, pod
 from tests.generator.objects import (
     Object,
     account,
@@ -103,6 +103,21 @@ class TestReasons:
         assert (one.domain, one.severity) == ("rbac", "high")
         assert one.rule == "path-cluster-admin" or "path-cluster-admin" in {reason.check for reason in one.reasons}
         assert paths([one]) == {"Role/pay/tokens": {("user:eve", "cluster-admin")}}
+
+    def test_who_may_make_pods_gets_what_a_policy_lets_one_of_them_do(self) -> None:
+        """The change is told of the workload that is there, and a path of who makes another pod like it."""
+        shut = network_policy("pay", "shut", podSelector={}, policyTypes=["Egress"])
+        space = [namespace("pay", **{"pod-security.kubernetes.io/enforce": "restricted"}), shut, *PODS,
+                 deployment("pay", "web", {"app": "web"})]  # fmt: skip
+        before, after = (
+            network_policy("pay", "open", podSelector={"matchLabels": {"app": "web"}}, policyTypes=["Egress"],
+                           egress=[{"to": [{"ipBlock": {"cidr": cidr}}]}])
+            for cidr in ("192.0.2.0/24", "0.0.0.0/0")
+        )  # fmt: skip
+
+        assert paths(Cluster([[*space, before]]).told([*space, after])) == {
+            "NetworkPolicy/pay/open": {("workload:pay/web[Deployment]", "cloud/node"), ("user:eve", "cloud/node")},
+        }
 
     def test_each_of_two_changes_that_opens_it_alone_is_told(self) -> None:
         """Closing one of them would close nothing."""

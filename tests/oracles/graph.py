@@ -40,6 +40,7 @@ IN_NO_NAMESPACE: Mapping[str, frozenset[str]] = {
     "apiextensions.k8s.io": frozenset({"customresourcedefinitions"}),
     "apiregistration.k8s.io": frozenset({"apiservices"}),
     "security.openshift.io": frozenset({"securitycontextconstraints"}),
+    "cert-manager.io": frozenset({"signers"}),
 }  # fmt: skip
 BASELINE = frozenset({
     "privileged", "hostPathVolumes", "capabilities_baseline", "windowsHostProcess", "hostNamespaces", "hostPorts",
