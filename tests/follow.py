@@ -138,7 +138,7 @@ class Heard:
             if listing in positions:
                 self._told[listing] = int(positions[listing])
             else:
-                self.list(listing)
+                self.relist(listing)
 
     def get(self, timeout: float | None) -> Change | None:  # noqa: ARG002 - nothing else will come
         self.told += bool(self.changes)
@@ -153,7 +153,7 @@ class Heard:
         if behind and self.random.random() < 0.8:
             listing = self.random.choice(behind)
         if listing == RESOURCES:
-            self.list(listing)
+            self.relist(listing)
             return
         roll = self.random.random()
         if roll < 0.7:
@@ -161,9 +161,9 @@ class Heard:
         elif roll < 0.78 and not self._untold(listing):
             self._mark(listing)
         elif roll < 0.86:
-            self.list(listing, verified=listing not in self.lost)
+            self.relist(listing, verified=listing not in self.lost)
         elif roll < 0.92:
-            self.list(listing)
+            self.relist(listing)
         elif roll < 0.96 and listing not in self.lost:
             self.lost.add(listing)
             self.changes.append(Lost(listing, Gap(listing.resource, "", "forbidden", "it may not be listed")))
@@ -179,15 +179,15 @@ class Heard:
         new = self.cluster.served - self._served
         self._serve()
         for listing in sorted(new):
-            self.list(listing)
+            self.relist(listing)
 
     def settle(self) -> None:
         """Tell everything, and list all again: as it is after the next verification."""
         self.serve()
         for listing in sorted(self.cluster.served):
-            self.list(listing, verified=listing not in self.lost and listing != RESOURCES)
+            self.relist(listing, verified=listing not in self.lost and listing != RESOURCES)
 
-    def list(self, listing: Listing, *, verified: bool = False) -> None:
+    def relist(self, listing: Listing, *, verified: bool = False) -> None:
         """A whole list in pages, perhaps begun again; one that verifies, after all that was told until then.
 
         What is told by the watch meanwhile is newer than the list.
@@ -255,7 +255,7 @@ class Heard:
         self.changes.append(Page(listing.resource, listing.namespace, items, listing.part))
 
 
-# What became of it -----------------------------------------------------------------------------------------------------
+# What became of it ---------------------------------------------------------------------------------------------------
 
 
 def indexed(index: Mapping[str, Mapping[Any, Any]]) -> dict[str, dict[Any, Any]]:

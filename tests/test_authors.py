@@ -23,7 +23,7 @@ from posture.store.decisions import Deed
 from posture.text import format_time, parse_time
 from posture.watch import Pending, Watch, Written
 from tests.drift.world import World, agreed_world, grant
-from tests.generator.objects import Object, account, binding, guarded, role, rule
+from tests.generator.objects import Object, account, binding, guarded, namespace, role, rule, service_account
 from tests.generator.source import Given, resource_of
 
 ROLES, BINDINGS = f"roles.{RBAC}", f"rolebindings.{RBAC}"
@@ -182,6 +182,33 @@ class TestWhenTheLogTells:
         (found,) = followed.all
         assert found.agreed
         assert audited.made(followed.store, "7c1e", BINDING) == record(at=at(0.2)).audited
+
+
+def test_a_path_that_a_workload_opened_says_who_made_it() -> None:
+    """Findings of paths too, that no domain tells of: late, and without a revision."""
+    spec = {"serviceAccountName": "boss", "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]}
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": spec}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "pay"},
+                  "spec": {"selector": {"matchLabels": {"app": "x"}}, "template": template}}  # fmt: skip
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "pay"},
+               "spec": {"type": "LoadBalancer", "selector": {"app": "x"}, "ports": [{"port": 80}]}}  # fmt: skip
+    everything = role("cluster-admin", rule("*", "*", "*"))
+    bound = binding("b", "ClusterRole/cluster-admin", account("pay", "boss"))
+    followed = Followed(first=[namespace("pay"), everything, bound, service_account("pay", "boss"), service])
+    followed.approve()
+    followed.turn(60)
+    followed.see("ADDED", deployment)
+    for _ in range(3):
+        followed.turn(1)
+    written = len(followed.told)
+    followed.log = [record(Key("deployments.apps", "pay", "d"), at=at(0.5))]
+    followed.turn(1)
+    (found,) = (one for one in followed.all if not one.agreed)
+    assert (found.domain, [cause.audited and cause.audited.user for cause in found.causes]) == (
+        "graph", ["alice@example.com"],
+    )  # fmt: skip
+    assert len(followed.told) == written
+    upkeep.verify(followed.store)
 
 
 class TestWhichRequest:

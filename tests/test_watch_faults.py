@@ -23,7 +23,7 @@ from posture.collect.following import Following
 from posture.collect.live import LiveSource
 from posture.collect.reflector import Pace
 from posture.errors import CannotJudge
-from posture.kinds import BY_NAME, KINDS
+from posture.kinds import KINDS, RBAC
 from posture.scan import Request, scan
 from posture.store import Store, open_store, snapshots, upkeep
 from posture.store.decisions import Deed
@@ -40,8 +40,7 @@ MANY = 200
 STEPS = 5
 SECONDS = 30.0
 ID = "the-cluster"
-FOLLOWED = [kind for kind in KINDS if kind.name in (
-    "namespaces", "serviceaccounts", *(name for name in BY_NAME if name.endswith(".rbac.authorization.k8s.io")))]  # fmt: skip
+FOLLOWED = [kind for kind in KINDS if kind.name in ("namespaces", "serviceaccounts") or kind.group == RBAC]
 FAST = Pace(
     first=0.01, cap=0.05, asked=0.1, steady=0.1, shortest=1, longest=2, silence=0.5, verify=0.4, grace=0.3,
     poll=0.1, patience=0.3, certain=0.1,

@@ -43,13 +43,16 @@ class Weeks:
         self.store: Store = open_store(str(path))
         self.heard = Heard(self.cluster, self.random, meanwhile=0)
         self.watch = Watch(self.store, self.heard, inputs(), Request(self.now()), now=self.now)
-        self.turns = batches(self.watch, lambda: False, lambda: self.time.timestamp(), 0)
+        self.turns = batches(self.watch, lambda: False, self._clock, 0)
         self.changes = 0
         self._hear()
         newest = snapshots.latest(self.store, ID)
         assert newest is not None
         actions.approve(self.store, newest.id, Deed("agreed", "ann", self.now(), "as it is"))
         self._hear()
+
+    def _clock(self) -> float:
+        return self.time.timestamp()
 
     def now(self) -> str:
         return format_time(self.time)
@@ -66,7 +69,7 @@ class Weeks:
             for listing in sorted(self.cluster.served - {RESOURCES}):
                 self.heard.tell(listing)
                 if step % 3 == 0:
-                    self.heard.list(listing, verified=True)
+                    self.heard.relist(listing, verified=True)
             self.cluster.log.clear()
             self._hear()
 

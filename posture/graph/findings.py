@@ -207,11 +207,11 @@ def _as_before(
 
 
 def merged(changes: Iterable[Changed]) -> tuple[Changed, ...]:
-    """Changes one after another as one: of each object the first state and the last."""
+    """Changes one after another as one: of each object the first state and the last, where these differ."""
     found: dict[Key, Changed] = {}
     for one in changes:
         found[one.key] = one._replace(old=found[one.key].old) if one.key in found else one
-    return tuple(found.values())
+    return tuple(one for one in found.values() if one.old != one.new)
 
 
 def _with_stays(finding: Finding, live: Graph) -> Finding:
