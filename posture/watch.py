@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Protocol
 
 from posture import reading
@@ -44,8 +45,10 @@ from posture.text import parse_time
 GATHER_SECONDS = 0.02
 """So long a batch waits for more, once something happened."""
 GATHER_MOST = 1000
-PATHS_SECONDS, PATHS_MOST = 0.2, 5.0
-"""After so long without a change paths are looked for, and while changes go on at least so often."""
+PATHS_SECONDS, PATHS_MOST, PATHS_SHARE = 0.2, 5.0, 4.0
+"""After so long without a change paths are looked for, and while changes go on at least so often; but not again until
+so many times as long passed as it took: what changes meanwhile is told before.
+"""
 REMEMBER_SECONDS = 60.0
 """So often the places to go on from are written while nothing changes."""
 type Name = tuple[str, str]
@@ -109,15 +112,15 @@ class Watch:
     def __init__(
         self, store: Store, source: Source, inputs: Inputs, request: Request, *,
         now: Callable[[], str], tell: Callable[[Written], None] = lambda _: None,
-        audits: Callable[[], Iterable[Record]] = tuple,
+        audits: Callable[[], Iterable[Record]] = tuple, clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
-        """`now` gives the time (RFC 3339); `tell` is told of every revision; `audits` gives the requests that audit
-        logs told of since. The caller holds the store's lock.
+        """`now` gives the time (RFC 3339), `clock` seconds that only grow; `tell` is told of every revision; `audits`
+        gives the requests that audit logs told of since. The caller holds the store's lock.
         """
         self.store = store
         self.counts: Counter[str] = Counter()
         self._source, self._inputs, self._request = source, inputs, request
-        self._now, self._tell, self._audits = now, tell, audits
+        self._now, self._tell, self._audits, self._clock = now, tell, audits, clock
         self._pending = Pending()
         self._bodies: list[tuple[bytes, bytes]] = []
         self._pages: dict[Listing, dict[Name, Entry]] = {}
@@ -129,7 +132,7 @@ class Watch:
         self._positions: dict[Listing, str] = {}
         self._judgement: Judgement | None = None
         self._agreed: Agreed | None = None
-        self._pathed = now()
+        self._pathed, self._rested = clock(), clock()
         self._judged_with: tuple[tuple[Gap, ...], Version | None] | None = None
         self._open()
 
@@ -318,16 +321,19 @@ class Watch:
             self._commit(one, last=not left)
         if not rounds and self._is_due():
             self._commit({})
-        elif self._waits_for_paths and (idle or self._since_paths() > PATHS_MOST):
+        elif (
+            self._waits_for_paths
+            and self._clock() >= self._rested
+            and (idle or self._clock() - self._pathed > PATHS_MOST)
+        ):
+            began = self._clock()
             self._commit({}, quiet=True)
+            self._rested = self._clock() + PATHS_SHARE * (self._clock() - began)
 
     @property
     def _waits_for_paths(self) -> bool:
         known = self._judgement
         return known is not None and known.paths is not None and bool(known.paths.waiting)
-
-    def _since_paths(self) -> float:
-        return (parse_time(self._now()) - parse_time(self._pathed)).total_seconds()
 
     def _is_due(self) -> bool:
         known = self._judgement
@@ -379,7 +385,7 @@ class Watch:
             self._authors.judging(moved, self._last, now, resumed=self._judgement is None)
             judgement = self._judged(after, changed, entries, now)
             if judgement.paths is None or not judgement.paths.waiting:
-                self._pathed = now
+                self._pathed = self._clock()
             if quiet and not judgement.outcome.findings and not judgement.outcome.events and not self._is_decided():
                 self._judgement = judgement
                 return
