@@ -212,8 +212,9 @@ class Questions:
         known = policy.rows.get(key)
         missing = mask & ~known.asked if known is not None else mask
         if missing or known is None:
-            old = self._wanted.get((policy, key))
-            self._wanted[policy, key] = (space, missing | (old[1] if old else 0))
+            there, more = self._wanted.get((policy, key), (space, 0))
+            there = there if there.name else space  # what is made in a namespace cannot be asked in none
+            self._wanted[policy, key] = there, missing | more
 
     def answer(self) -> None:
         """Ask all that is wanted. The answers are kept with the policies."""

@@ -14,7 +14,7 @@ from posture.model import CLUSTER_SCOPE, Changed, Key, Snapshot, Through
 
 from . import enforcement
 from .cel import Evaluator, Missing
-from .enforcement import ALL, CLUSTER, Profile, Questions, ask, ask_openings, parts_of
+from .enforcement import ALL, CLUSTER, OF_PODS, RELAXED, Profile, Questions, ask, ask_openings, parts_of
 from .engines import gatekeeper, kyverno, mutating, opaque, podsecurity, scc, sigstore, vap, webhooks
 from .lineage import alike, renewed
 from .policy import Asked, Engine, Exemption, Policy, Shape, Space, Variant
@@ -270,6 +270,7 @@ class _Update:
         if self.previous is None or policies != self.previous.policies:
             touched.add(place_of(""))
         shares = self._shares(before, spaces, touched)
+        touched |= self._turned(before, spaces, shares, touched)
         return Admission(self.snapshot, policies, strays, spaces, shares, frozenset(touched), self.profiles)
 
     def _shares(
@@ -293,6 +294,18 @@ class _Update:
             elif through in found:
                 del found[through]
         return found
+
+    def _turned(
+        self, before: Mapping[str, Enforced], after: Mapping[str, Enforced],
+        shares: Mapping[Through, Mapping[str, Share]], touched: Iterable[Where],
+    ) -> set[Where]:  # fmt: skip
+        """Where exceptions count whose state may be another because of what changed in the namespaces touched."""
+        old = self.previous.shares if self.previous else {}
+        names = [namespace_of(where) for where in touched]
+        there = (one for name in names for one in (before.get(name), after.get(name)) if one is not None)
+        mine = {through for one in there for through in one.shares if through in old and through in shares}
+        turned = [shares[through] for through in mine if _sum(old[through]) != _sum(shares[through])]
+        return {place_of(name) for by in turned for name, share in by.items() if share.opens}
 
     def _served(
         self, before: Mapping[str, Enforced], wanted: Mapping[str, tuple[Space, Profile]], moved: Collection[str]
@@ -326,6 +339,15 @@ class _Update:
             if verdict.refuses:
                 found.setdefault(name, set()).add(subject)
         return {name: frozenset(subjects) for name, subjects in found.items()}
+
+
+def _sum(shares: Mapping[str, Share]) -> tuple[bool, ...]:
+    """What decides of an exception, in all its namespaces together, whether it is used."""
+    opens = maybe = 0
+    for share in shares.values():
+        opens, maybe = opens | share.opens, maybe | share.maybe
+    serves, sure = any(share.serves for share in shares.values()), all(share.sure for share in shares.values())
+    return serves, sure, opens != 0, opens & OF_PODS != 0, maybe != 0, maybe & ~RELAXED != 0
 
 
 def like(result: Admission, space: Space) -> Profile:

@@ -131,6 +131,8 @@ class Policy:
     """Whether it matters who asks."""
     always: bool = False
     """Whether it refuses each request that it is meant for, whatever that holds."""
+    fails: bool = False
+    """Whether expressions of its exemptions may have an error, and that refuses what violates nothing."""
     local: bool = False
     """Whether what one edits is the namespace, not an object of the cluster."""
     names: bool = True

@@ -94,14 +94,16 @@ class Serving:
         return [case for there in places.values() for case in there.values()]
 
     def _refused(self, cases: Sequence[_Case]) -> list[_Case]:
-        """Those that the policy refuses, or may, without any exemption: what variants of one mark share."""
+        """Those that the policy refuses, or may, without any exemption, which variants of one mark share; and where
+        exemptions may refuse by themselves, all.
+        """
         alike: dict[tuple[Policy, Hashable, Hashable], list[_Case]] = {}
         for case in cases:
             alike.setdefault((case.policy, case.variant.mark, case.like), []).append(case)
         verdicts = self._judged([Asked(some[0].policy, some[0].request) for some in alike.values()])
         return [
-            case for some, verdict in zip(alike.values(), verdicts, strict=True) if verdict.refuses is not False
-            for case in some
+            case for some, verdict in zip(alike.values(), verdicts, strict=True)
+            if verdict.refuses is not False or some[0].policy.fails for case in some
         ]  # fmt: skip
 
     def _likeness(self, request: Request, policy: Policy) -> Hashable:

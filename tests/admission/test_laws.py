@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
@@ -15,6 +15,7 @@ import pytest
 
 from posture import admission
 from posture.admission.edits import removed
+from posture.admission.enforcement import RELAXED
 from posture.admission.evaluate import READS, Admission, evaluate
 from posture.admission.gaps import doubt
 from posture.admission.policy import ANY, Policy
@@ -23,7 +24,7 @@ from posture.admission.units import ordered, violated
 from posture.admission.violations import VIOLATIONS, Violation
 from posture.config import Config
 from posture.inputs import Inputs
-from posture.model import Change, Changed, Gap, Unit
+from posture.model import Change, Changed, Gap, Through, Unit
 from tests.admission.clusters import BY_ID, NUMBERS, Said, admitted, edited, evaluated, ids, made_in, refused
 from tests.conftest import FIGURE
 from tests.generator.admission import cluster
@@ -201,7 +202,10 @@ def an_exception_opens_what_is_refused_without_it(random: Random, settings: Sett
         if entry.state in ("inert", "misplaced", "expired"):
             assert not opened[True]
             for name, one in live.spaces.items():
-                assert one.profile.refused == after.spaces[name].profile.refused, (entry.through, name)
+                refused_now = after.spaces[name].profile.refused
+                assert not refused_now & ~one.profile.refused, (entry.through, name)
+                # Without a pin to an older release what that refused and newer ones do not is admitted.
+                assert not one.profile.refused & ~refused_now & ~RELAXED, (entry.through, name)
         cases += opened.total()
     return cases
 
@@ -280,17 +284,33 @@ def said(policy: Policy) -> tuple[Any, ...]:
 
 
 def differences_mirror_each_other(random: Random, settings: Settings) -> int:
-    """What is gained on the way there is lost on the way back."""
+    """What is gained on the way there is lost on the way back.
+
+    But for what is said of an exception that is unknown on one side: that it is better kept there nobody can say.
+    """
     objects = drawn(random)
     before, after = evaluated(objects, settings), evaluated(edited(objects, random, random.randint(1, 3)), settings)
     there = admission.compare(before, after).changes
     back = admission.compare(after, before).changes
+    unknown = {through for side in (before, after) for through, entry in register(side).items()
+               if entry.state == "unknown"}  # fmt: skip
 
-    assert {(*one.where, one.direction): one for one in there} == {
-        (*one.where, one.direction): one for one in map(Change.mirrored, back)
+    assert {(*one.where, one.direction): one for one in sure(there, unknown)} == {
+        (*one.where, one.direction): one for one in sure(map(Change.mirrored, back), unknown)
     }
     assert len({(*one.where, one.direction) for one in there}) == len(there)
     return 1
+
+
+def sure(changes: Iterable[Change], unknown: Collection[Through]) -> Iterator[Change]:
+    """Changes without what they say of exceptions that are unknown."""
+    for change in changes:
+        gained, lost = (
+            tuple(unit for unit in units if "exception" not in unit or change.through not in unknown)
+            for units in (change.gained, change.lost)
+        )
+        if gained or lost:
+            yield replace(change, gained=gained, lost=lost)
 
 
 def differences_are_exact_and_complete(random: Random, settings: Settings) -> int:

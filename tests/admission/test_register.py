@@ -12,7 +12,17 @@ from posture.admission.register import ANNOTATIONS, Entry, register, until, want
 from posture.model import Gap, Through
 from tests.admission.clusters import evaluated, ids, taken
 from tests.generator import vap
-from tests.generator.engines import FUTURE, PAST, cel_exception, kyverno, validating_policy, where
+from tests.generator.engines import (
+    FUTURE,
+    PAST,
+    cel_exception,
+    constraint,
+    gatekeeper,
+    kyverno,
+    template,
+    validating_policy,
+    where,
+)  # fmt: skip
 from tests.generator.objects import Object, namespace
 from tests.generator.policies import PSS, RULES
 from tests.generator.templates import SPOILS, clean, controlled
@@ -77,6 +87,39 @@ def test_a_state_follows_from_what_it_opens_and_whom_it_serves(case: Case, setti
     assert all(
         "hostPathVolumes" in {identity.partition(":")[0] for identity in ids(mask)} for mask in one.opens.values()
     )
+
+
+SKIPPED = [{"name": "skipped", "expression": "object.metadata.labels.skip != 'yes'"}]
+"""What errs for a pod without the label skip."""
+
+
+def failing(engine: str, closed: bool) -> tuple[list[Object], Through]:
+    """A policy that is for no namespace with the label skip and whose match condition errs; the first is the exception.
+
+    Nothing violates what it asks for.
+    """
+    failure, rule = "Fail" if closed else "Ignore", RULES["host-path"]
+    if engine == "VAP":
+        made = vap.policy("host", rule, matchConstraints=SELECTED, matchConditions=SKIPPED, failurePolicy=failure)
+        return [made, vap.binding("host")], THROUGH
+    if engine == "Kyverno":
+        one = validating_policy("host", rule, matchConstraints=SELECTED, matchConditions=SKIPPED, failurePolicy=failure)
+        return [*kyverno(), one], THROUGH._replace(kind="ValidatingPolicy")
+    asked = template("Host", rule, matchCondition=SKIPPED, failurePolicy=failure)
+    found = Through("Host", "", "host/spec.match.namespaceSelector/!skip")
+    return [*gatekeeper(), asked, constraint("Host", "host", match=SELECTED)], found
+
+
+@pytest.mark.parametrize(("closed", "state", "serves"), [(True, "used", (AGENT,)), (False, "inert", ())])
+@pytest.mark.parametrize("engine", ["VAP", "Kyverno", "Gatekeeper"])
+def test_who_a_condition_fails_for_needs_what_takes_him_out_before(
+    engine: str, closed: bool, state: str, serves: tuple[str, ...], settings: Settings
+) -> None:
+    """An error of a match condition refuses what violates nothing, as far as the policy fails closed."""
+    objects, through = failing(engine, closed)
+    one = register(evaluated([LAB, PAY, *objects, agent(spoil="root")], settings))[through]
+
+    assert (one.state, one.serves) == (state, serves)
 
 
 def entry(settings: Mapping[str, Any], **annotations: str) -> Entry:

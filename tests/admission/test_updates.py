@@ -23,9 +23,10 @@ from tests.admission.clusters import edited, evaluated, taken
 from tests.conftest import FIGURE
 from tests.generator import vap
 from tests.generator.admission import cluster
-from tests.generator.engines import FUTURE, webhook, webhooks
+from tests.generator.engines import FUTURE, validating_policy, webhook, webhooks
 from tests.generator.objects import Object, namespace
 from tests.generator.policies import RULES
+from tests.generator.templates import SPOILS, clean, controlled
 
 type Settings = dict[str, Any]
 STEPS = 5
@@ -93,6 +94,34 @@ def holds(random: Random, settings: Settings) -> None:
 def test_an_update_equals_a_full_evaluation(seed: int, settings: Settings) -> None:
     """Enforcement, exceptions, whom they serve, hits of checks and differences; no place that differs is untouched."""
     holds(Random(f"updates:{seed}"), settings)
+
+
+def test_what_is_made_in_a_namespace_is_asked_in_one(settings: Settings) -> None:
+    """In whatever order an update comes to a namespace and to the cluster, to which a policy is the same."""
+    spaces = [namespace("web", team="a"), *(namespace(f"other-{number}") for number in range(9))]
+    asked = {"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}
+    nowhere = {"namespaceSelector": {"matchExpressions": [{"key": "nobody", "operator": "Exists"}]}}
+    result = evaluated([*spaces, validating_policy("pods", "true", matchConstraints=asked)], settings)
+    for rule in ("true", RULES["host-path"]):  # first only the cluster changes, which is the last from then on
+        policies = [validating_policy("pods", rule, matchConstraints=asked),
+                    validating_policy("nowhere", "true", matchConstraints=nowhere)]  # fmt: skip
+        snapshot = taken([*spaces, *policies], settings)
+        result = updated(result, snapshot)
+
+        assert state(result) == state(evaluate(snapshot))
+
+
+def test_who_no_longer_needs_an_exception_touches_wherever_it_counts(settings: Settings) -> None:
+    """It is unused in the other namespace from then on, too."""
+    pod = {**clean("agent"), "metadata": {"labels": {"app": "agent"}}}
+    SPOILS["host-path"](pod["spec"])
+    objects = [*small(), namespace("old", skip="yes")]
+    before = evaluated([*objects, controlled("Deployment", "agent", "lab", pod, {"app": "agent"})], settings)
+    after = updated(before, taken(objects, settings))
+    unused = {change.scope for change in admission.compare(before, after).changes if change.direction == "loosened"}
+
+    assert unused == {"lab", "old"}
+    assert unused <= {scope for _, scope in after.touched}
 
 
 @pytest.mark.prove

@@ -116,6 +116,11 @@ class Scope:
         """Whether it matters who asks."""
         return about_user(self.program)
 
+    @property
+    def fails(self) -> bool:
+        """Whether match conditions may have an error that refuses."""
+        return bool(self.conditions) and not self.fails_open
+
     def exemptions(self, place: Place) -> tuple[Exemption, ...]:
         """What takes requests out, in the order of their numbers."""
         below = f"{place.below}." if place.below else ""

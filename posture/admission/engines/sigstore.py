@@ -155,6 +155,7 @@ class _Asking:
             exemptions=self.exemptions(rule),
             users=rule.users,
             names=rule.names,
+            fails=rule.fails,
         )
 
     def rest(self, found: Sequence[tuple[Key, Content]]) -> Policy:
@@ -182,6 +183,7 @@ class _Asking:
             exemptions=(*self.exemptions(rule), *(_passing(key, content, one) for key, content, one in static)),
             users=rule.users,
             names=rule.names,
+            fails=rule.fails,
         )
 
 

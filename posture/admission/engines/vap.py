@@ -92,7 +92,7 @@ def policies(snapshot: Snapshot, parameters: Parameters | None = None) -> Iterat
             NAME, through(keys[0]), keys, one,
             content=_content(one), denies=one.denies, why=_warned(snapshot, one),
             exemptions=tuple(_exemptions(snapshot, one)), users=about_user(conditions) or about_user(validations),
-            names=one.names, always=one.always,
+            names=one.names, always=one.always, fails=bool(one.conditions) and not one.fails_open,
         )  # fmt: skip
 
 

@@ -178,6 +178,7 @@ def _policy(cluster: _Cluster, key: Key, content: Content, kind: str, template: 
         (*cluster.common.exemptions, *own.ways.exemptions),
         rule.users,
         names=rule.names,
+        fails=rule.fails,
     )
 
 

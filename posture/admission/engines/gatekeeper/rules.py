@@ -109,6 +109,12 @@ class Rule:
         """Whether it matters who asks, but for Gatekeeper's own account."""
         return any(about_user(one) for one in self._programs)
 
+    @property
+    def fails(self) -> bool:
+        """Whether match conditions may have an error that refuses."""
+        template, webhook = self.template, self.webhook
+        return (bool(template.conditions) and template.closed) or (bool(webhook.conditions) and not webhook.open)
+
     @cached_property
     def _everywhere(self) -> frozenset[int]:
         found = (*self.common.exemptions, *self.own.ways.exemptions)

@@ -99,6 +99,7 @@ def _policy(engine: str, given: _Given, setup: Setup, exceptions: Exceptions) ->
         exemptions=tuple(way.exemption for way in ways),
         users=any(way.by_user for way in ways) or body.by_user,
         names=matching.names(given.constraints) or any(way.by_name for way in ways) or body.by_name,
+        fails=any(way.fails for way in ways),
     )  # fmt: skip
 
 

@@ -83,6 +83,7 @@ def _policy(engine: str, given: Given, setup: Setup, exceptions: Exceptions) -> 
         exemptions=tuple(way.exemption for way in ways),
         users=given.match.by_user or any(way.by_user for way in ways) or body.by_user,
         names=given.match.by_name or any(way.by_name for way in ways) or body.by_name,
+        fails=any(way.fails for way in ways),
     )  # fmt: skip
 
 

@@ -147,6 +147,11 @@ class Way:
     metadata: bool = False
 
     @property
+    def fails(self) -> bool:
+        """Whether it may have an error that refuses."""
+        return self.program is not None and not self.lenient
+
+    @property
     def by_user(self) -> bool:
         """Whether it matters who asks."""
         return self.users or (self.program is not None and about_user(self.program))
@@ -378,7 +383,7 @@ def _with(rule: Rule, base: Verdict, effects: Mapping[int, Effect], request: Req
     failed = {rule.ways[number].stage for number, one in effects.items() if one.failed}
     doubt = next((one.why for one in effects.values() if one.out is None), "")
     stages = {way.stage for way in outs.values()}
-    excused = frozenset(outs) if base.refuses is not False else NONE
+    excused = frozenset(outs) if base.refuses is not False or failed else NONE
     if BEFORE in stages:
         return Verdict(False, "", excused)
     if BEFORE in failed or (EXCEPTION in failed and EXCEPTION in stages):
