@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
@@ -157,7 +157,7 @@ def nothing(_: Snapshot) -> Agreed:
 
 
 CLUSTERS: dict[str, tuple[Cluster, Edit | None]] = {
-    "rbac": (small.random_cluster, lambda random, objects: small.random_edit(random, objects)),
+    "rbac": (small.random_cluster, small.random_edit),
     "network": (network.random_cluster, None),
     "admission": (admission_cluster, None),
     "graph": (lambda random: graph_cluster(random, Size(2, 4, 3, 2)), None),
@@ -184,7 +184,6 @@ def test_many_judgements_that_go_on(kind: str, record_property: Callable[[str, o
     for number in range(MANY):
         random = Random(f"{seed}:{number}")
         changed += follow(edited(random, *CLUSTERS[kind]), approved if number % 3 else nothing)
-    record_property(FIGURE, f"{kind}: {MANY * STEPS:,} judgements with {changed:,} changes go on as from nothing ({seed})")
-
-
-__all__: Sequence[str] = ()
+    record_property(
+        FIGURE, f"{kind}: {MANY * STEPS:,} judgements with {changed:,} changes go on as from nothing ({seed})"
+    )
