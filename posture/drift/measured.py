@@ -76,7 +76,7 @@ def measured(domain: Domain, moment: Moment, previous: Measured | None = None) -
     hits: frozenset[Hit] = frozenset()
     if within is None or within:
         gains, unknown = yardstick.gains(live, within, both=within is not None)
-    touched = frozenset(live.touched)
+    touched = frozenset(live.touched).union(within or ())
     if previous:
         hits = frozenset(hit for hit in previous.hits if (hit.subject, hit.scope) not in touched)
     if not previous or touched:

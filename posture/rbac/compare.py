@@ -25,6 +25,8 @@ NAME = "rbac"
 type Peers = Mapping[str, tuple[str, ...]]
 """{a namespace that is new in live: the namespaces of the baseline that it is judged by}"""
 
+IMPLICIT = f"{subjects.GROUP}system:"
+"""How the groups begin that nobody is put into by name."""
 _UNBOUND_READS = (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, CLUSTER_ROLES)
 _BINDING_KINDS = {CLUSTER_ROLE_BINDINGS: "ClusterRoleBinding", ROLE_BINDINGS: "RoleBinding"}
 
@@ -234,9 +236,14 @@ def compare(
 
 
 def again(baseline: Access, live: Access, changed: Collection[Changed], told: Collection[Where]) -> Collection[Where]:
-    """Where an update may have made another comparison: the places that it touched."""
-    del baseline, changed, told
-    return live.touched
+    """Where an update may have made another comparison, or another answer of checks: the places that it touched, and
+    those where what it touched counts too: cluster-wide grants everywhere, an implicit group's for all.
+    """
+    del changed
+    if any(subject.startswith(IMPLICIT) for subject, _ in live.touched):
+        return {*baseline.places, *live.places, *live.touched, *told}
+    wide = (subject for subject, scope in live.touched if scope == CLUSTER_SCOPE)
+    return live.touched.union((subject, scope) for subject in wide for scope in live.inside.get(subject) or ())
 
 
 def carriers(result: Access, where: Where) -> Collection[Key]:
