@@ -22,7 +22,17 @@ from posture.pipeline import JUDGED, History, Judgement, Rules, judge
 from tests.conftest import FIGURE
 from tests.generator import network, small
 from tests.generator.admission import cluster as admission_cluster
-from tests.generator.objects import Object, namespace, snapshot
+from tests.generator.objects import (
+    Object,
+    account,
+    binding,
+    group,
+    namespace,
+    role,
+    rule,
+    service_account,
+    snapshot,
+)
 from tests.graph.clusters import Size
 from tests.graph.clusters import random_cluster as graph_cluster
 
@@ -173,6 +183,23 @@ def test_a_judgement_that_goes_on_says_what_one_from_nothing_says(
 ) -> None:
     """Gains, unknown places, standing hits, findings with causes, fixes, owners and paths, and events."""
     follow(edited(Random(seed), *CLUSTERS[kind]), agreed)
+
+
+@pytest.mark.parametrize("whose", ["serviceaccount", "every account", "everybody"])
+@pytest.mark.parametrize("agreed", [approved, nothing])
+def test_what_is_granted_cluster_wide_says_more_of_a_namespace(
+    whose: str, agreed: Callable[[Snapshot], Agreed]
+) -> None:
+    """A check of two permissions, of which one is granted everywhere later, and taken back."""
+    subject = {"serviceaccount": account("pay", "api"), "every account": group("system:serviceaccounts"),
+               "everybody": group("system:authenticated")}[whose]  # fmt: skip
+    start = [namespace("pay"), namespace("web"), service_account("pay", "api")]
+    act = rule("impersonate:serviceaccount", "serviceaccounts", "authentication.k8s.io")
+    here = [role("act", act, namespace="pay"),
+            binding("act", "Role/act", account("pay", "api"), namespace="pay")]  # fmt: skip
+    wide = [role("on", rule("impersonate-on:serviceaccount:get", "pods")), binding("on", "ClusterRole/on", subject)]
+
+    follow(iter([start, [*start, *here], [*start, *here, *wide], [*start, *here], [*start, *wide]]), agreed)
 
 
 @pytest.mark.prove

@@ -263,9 +263,6 @@ def _doubled(connection: Any) -> int:
     return found
 
 
-@pytest.mark.xfail(
-    reason="of findings, a headline may be that of an earlier state: the leading check differs", strict=False
-)
 def test_nothing_is_lost_or_doubled_in_a_storm(
     trouble: Trouble, record_property: Callable[[str, object], None]
 ) -> None:
