@@ -775,6 +775,7 @@ VISIBLE_ALREADY = {
     "cut('   '.join(padded[:fitting]).rstrip(), limit)", "error.format_message()",  # put together from visible parts
     "_yaml(values)", "_yaml([list(records)])", "json.dumps(value, indent=2, ensure_ascii=True)",  # ASCII
     "reports.render(built(store, inputs, wanted, everything=everything), form)",  # CSV, Markdown, JSON: see above
+    "seconds",  # a number
     "revision.id", "revision.time", "finding.fingerprint[:12]", "before", "action", "direction", "gap.reason", "empty",
     "bool(scanned)",  # posture's own words and numbers
     "dot((one.path for one in found), titles)", "dot((one.path for one in found.paths), titles)",  # see its shown
