@@ -375,7 +375,8 @@ class Watch:
         ] if self._judgement else []  # fmt: skip
         after = self._complete(before.updated(entries.items()))
         same_gaps = after.gaps == self._stored.snapshot.gaps and self._stored.revision is not None
-        if self._judgement is not None and not changed and same_gaps and not quiet and not self._is_due():
+        alike = not changed and same_gaps and not quiet and not self._is_due() and not self._is_caused_by(entries)
+        if self._judgement is not None and alike:
             self._touch(entries, after, last=last)
             return
         moved = [(key, before.entry(key), entry) for key, entry in entries.items()
@@ -407,6 +408,10 @@ class Watch:
         outcome = judgement.outcome
         self._tell(Written(number, now, tuple(outcome.events), tuple(entries), summary, outcome.findings))
 
+    def _is_caused_by(self, keys: Collection[Key]) -> bool:
+        """Whether a finding names one of these as its cause: who wrote it last is told with it."""
+        return any(cause.key in keys for one in self._current.values() for cause in one.causes)
+
     def _judged(
         self, after: Snapshot, changed: Sequence[Changed], entries: Mapping[Key, Entry | None], now: str
     ) -> Judgement:
@@ -426,8 +431,7 @@ class Watch:
         """Say of findings who caused them, where a log told of it after they were written: no revision of its own."""
         cluster, outcome = self._snapshot.cluster, Outcome()
         known, agreed = self._judgement, self._agreed
-        caused = (cause.key for one in self._current.values() for cause in one.causes)
-        if known is not None and agreed is not None and not self._is_decided() and any(one in keys for one in caused):
+        if known is not None and agreed is not None and not self._is_decided() and self._is_caused_by(keys):
             history = History(self._current, self._known, self._last, self._authors)
             known = judge(self._snapshot, agreed, history, self._inputs.rules, self._last, known, (), keys, later=True)
             outcome = known.outcome
