@@ -375,9 +375,10 @@ class Watch:
         ] if self._judgement else []  # fmt: skip
         after = self._complete(before.updated(entries.items()))
         same_gaps = after.gaps == self._stored.snapshot.gaps and self._stored.revision is not None
-        alike = not changed and same_gaps and not quiet and not self._is_due() and not self._is_caused_by(entries)
-        if self._judgement is not None and alike:
+        if self._judgement is not None and not changed and same_gaps and not quiet and not self._is_due():
             self._touch(entries, after, last=last)
+            if self._is_caused_by(entries):
+                self._attribute(entries.keys())
             return
         moved = [(key, before.entry(key), entry) for key, entry in entries.items()
                  if (before.entry(key) or _NONE).digest != (entry or _NONE).digest]  # fmt: skip
